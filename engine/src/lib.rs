@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod error;
+pub mod journal;
+pub mod log;
 pub mod types;
 
 pub use error::{Error, Result};

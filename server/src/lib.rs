@@ -1,1 +1,5 @@
-//! Map.
+//! The broker: the Apache Kafka protocol over the corelog store.
+
+#![forbid(unsafe_code)]
+
+pub mod protocol;

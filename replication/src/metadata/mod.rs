@@ -1,0 +1,39 @@
+//! The cluster's metadata as a log: decide, append, replay.
+//!
+//! A decision looks at the [`ClusterImage`] and a request and gives records and a reply; a runner appends the
+//! records to the log, waits until they are safe, replays them and only then lets the reply go. The image changes
+//! nowhere else, so what a restart rebuilds is what was live.
+//!
+//! * [`record`], `wire`: the records, in Apache Kafka's own formats.
+//! * [`image`]: the state, and what each record does to it.
+//! * [`topics`], [`partitions`], [`configs`], [`brokers`]: the decisions. [`name`]: what a topic may be called.
+//! * [`meta_properties`]: who a data directory belongs to.
+
+pub mod brokers;
+pub mod configs;
+pub mod decision;
+pub mod image;
+pub mod meta_properties;
+pub mod name;
+pub mod partitions;
+pub mod record;
+pub mod topics;
+mod wire;
+
+pub use brokers::{Registration, decide_register_broker};
+pub use configs::{
+    AlterConfig, AlterOperation, ConfigCheck, ConfigResource, Settings, decide_alter_configs,
+    decide_incremental_alter_configs,
+};
+pub use decision::{Decision, MetadataError, Refusal};
+pub use image::{ClusterImage, ConfigMap, PartitionImage, ReplayError, TopicImage};
+pub use meta_properties::MetaProperties;
+pub use partitions::{NewPartitions, decide_create_partitions};
+pub use record::{MetadataRecord, ResourceType};
+pub use topics::{
+    CreatedTopic, DeletedTopic, NewTopic, TopicRules, TopicSelector, decide_create_topics, decide_delete_topics,
+};
+pub use wire::RecordError;
+
+/// The topic that holds the metadata log; its only partition is 0.
+pub const METADATA_TOPIC: &str = "__cluster_metadata";

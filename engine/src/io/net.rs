@@ -1,0 +1,120 @@
+//! Sockets of either world: a listener, and streams that speak tokio's `AsyncRead` and `AsyncWrite`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Accepts connections at an address.
+pub struct Listener(ListenerWorld);
+
+enum ListenerWorld {
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Binds a TCP listener; with `reuse_port` each shard may have its own, and the kernel spreads the connections.
+    pub(super) fn tcp(addr: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(reuse_port)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener(ListenerWorld::Tcp(TcpListener::from_std(socket.into())?)))
+    }
+
+    /// The next connection and its other end's address.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match &self.0 {
+            ListenerWorld::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream(StreamWorld::Tcp(stream)), peer))
+            }
+        }
+    }
+
+    /// The address that it is bound to, with the port that was picked where 0 was asked for.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            ListenerWorld::Tcp(listener) => listener.local_addr(),
+        }
+    }
+}
+
+/// A connection. Small writes are sent at once (`TCP_NODELAY`).
+pub struct Stream(StreamWorld);
+
+enum StreamWorld {
+    Tcp(TcpStream),
+}
+
+impl Stream {
+    pub(super) async fn connect_tcp(addr: SocketAddr) -> io::Result<Stream> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        Ok(Stream(StreamWorld::Tcp(stream)))
+    }
+
+    /// The address of the other end.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            StreamWorld::Tcp(stream) => stream.peer_addr(),
+        }
+    }
+
+    /// The address of this end.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            StreamWorld::Tcp(stream) => stream.local_addr(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            StreamWorld::Tcp(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            StreamWorld::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            StreamWorld::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            StreamWorld::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

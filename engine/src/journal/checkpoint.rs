@@ -7,6 +7,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::io::Io;
 use crate::journal::cursor::Cursor;
 use crate::journal::entry::{POINT_BYTES, PartitionKey, decode_point, encode_point};
 use crate::journal::group::JournalMark;
@@ -77,7 +78,37 @@ pub struct PartitionState {
     pub index_points: Vec<IndexPoint>,
 }
 
+/// The name of a shard's checkpoint in the data directory.
+pub fn checkpoint_file_name(shard: u32) -> String {
+    format!("corelog-checkpoint-{shard}")
+}
+
+/// The shard whose checkpoint has this name; `None` where it is not the name of a checkpoint.
+pub fn shard_of_checkpoint(name: &str) -> Option<u32> {
+    let shard = name.strip_prefix("corelog-checkpoint-")?.parse().ok()?;
+    (checkpoint_file_name(shard) == name).then_some(shard)
+}
+
 impl Checkpoint {
+    /// Replaces the shard's checkpoint in `dir`, whole and durably.
+    pub async fn store(&self, io: &Io, dir: &Path) -> Result<()> {
+        io.replace_file(&dir.join(checkpoint_file_name(self.shard)), self.encode()).await
+    }
+
+    /// Reads the shard's checkpoint in `dir`, if there is one.
+    pub async fn load(io: &Io, dir: &Path, shard: u32) -> Result<Option<Checkpoint>> {
+        let path = dir.join(checkpoint_file_name(shard));
+        if io.file_len(&path).await?.is_none() {
+            return Ok(None);
+        }
+        let checkpoint = Checkpoint::decode(&path, &io.read_file(&path).await?)?;
+        if checkpoint.shard != shard {
+            let what = format!("is the checkpoint of shard {}, not of the shard of its name", checkpoint.shard);
+            return Err(Error::corrupt(&path, Some(Position(24)), what));
+        }
+        Ok(Some(checkpoint))
+    }
+
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(

@@ -68,8 +68,17 @@ pub enum NotAGroup {
     Magic,
     /// The header does not verify.
     HeaderChecksum,
-    /// The header verifies and is of a format that is not known here.
-    Newer(u16),
+    /// The header verifies and is of a format that is not known here. Who the group is stays where it is in every version.
+    Newer {
+        /// The version of the format.
+        version: u16,
+        /// The generation of the journal.
+        generation: u64,
+        /// The group's number.
+        sequence: u64,
+        /// Where in the file the group is.
+        place: Position,
+    },
     /// The header verifies, but its numbers cannot be.
     Bounds,
     /// The header verifies, the entries behind it do not.
@@ -104,13 +113,13 @@ impl GroupHeader {
         if cursor.u32()? != crc {
             return Some(Err(NotAGroup::HeaderChecksum));
         }
+        let (generation, sequence, place) = (cursor.u64()?, cursor.u64()?, Position(cursor.u64()?));
         if version > GROUP_VERSION {
-            return Some(Err(NotAGroup::Newer(version)));
+            return Some(Err(NotAGroup::Newer { version, generation, sequence, place }));
         }
         if version == 0 || reserved != 0 {
             return Some(Err(NotAGroup::Bounds));
         }
-        let (generation, sequence, place) = (cursor.u64()?, cursor.u64()?, Position(cursor.u64()?));
         let (flushed_before, length, count) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
         let (entries_crc, shard) = (cursor.u32()?, cursor.u32()?);
         Some(Ok(GroupHeader { shard, generation, sequence, place, flushed_before, length, count, entries_crc }))
@@ -353,7 +362,8 @@ mod tests {
         assert_eq!(GroupHeader::parse(&bytes), Err(NotAGroup::HeaderChecksum));
         let crc = header_crc(bytes.first_chunk().expect("64 bytes"));
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(GroupHeader::parse(&bytes), Err(NotAGroup::Newer(2)));
+        let (generation, sequence, place) = (9, 40, Position(8192));
+        assert_eq!(GroupHeader::parse(&bytes), Err(NotAGroup::Newer { version: 2, generation, sequence, place }));
     }
 
     proptest! {

@@ -1,2 +1,16 @@
-//! Entry.
-fn main() {}
+//! `corelog-bench`: measures the device, the store and the broker, and writes a report.
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    match corelog_benches::cli::Arguments::parse().execute() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corelog-bench: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

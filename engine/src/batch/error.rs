@@ -174,6 +174,8 @@ impl BatchError {
             | BatchError::OffsetDelta { index, .. }
             | BatchError::NoKey { index }
             | BatchError::Timestamp { index, .. } => Some(*index),
+            // Every record has the batch's type; Kafka blames the first.
+            BatchError::TimestampType => Some(0),
             _ => None,
         }
     }

@@ -27,7 +27,7 @@ pub const CHECKPOINT_HEADER_BYTES: usize = 64;
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
 /// Bytes of a partition before its name, partial block, epochs and points: what bounds the count of partitions.
-const PARTITION_BYTES: usize = 2 + 16 + 4 + 9 * 8 + 2 + 4 + 4;
+const PARTITION_BYTES: usize = 2 + 16 + 4 + 10 * 8 + 2 + 3 * 4;
 
 /// Bytes of one epoch and its start.
 const EPOCH_BYTES: usize = 12;
@@ -54,6 +54,9 @@ pub struct PartitionState {
     pub id: PartitionKey,
     /// The generation of the store in which this was recorded; of two records of a partition the later one counts.
     pub generation: u64,
+    /// The state may be newer than the checkpoint's mark: entries of groups with a smaller sequence than this are in it
+    /// already, and recovery skips them for this partition. The mark's own sequence where it is as old as the mark.
+    pub applied_before: u64,
     /// The first readable offset.
     pub start: Offset,
     /// The base offset of the active segment.
@@ -74,8 +77,10 @@ pub struct PartitionState {
     pub partial: Vec<u8>,
     /// The leader epochs and their first offsets.
     pub epochs: Vec<(Epoch, Offset)>,
-    /// The index entries of the active segment that its `.index` does not have yet.
+    /// The index entries of the active segment that are in no file yet.
     pub index_points: Vec<IndexPoint>,
+    /// How many index entries of the active segment, before those, are in its `.points` file.
+    pub index_spilled: u32,
 }
 
 /// The name of a shard's checkpoint in the data directory.
@@ -196,8 +201,9 @@ impl PartitionState {
         out.extend_from_slice(self.topic.as_bytes());
         out.extend_from_slice(&self.id.topic_id.0.as_u128().to_le_bytes());
         out.extend_from_slice(&self.id.partition.to_le_bytes());
-        out.extend_from_slice(&self.generation.to_le_bytes());
-        out.extend_from_slice(&self.position.0.to_le_bytes());
+        for number in [self.generation, self.applied_before, self.position.0] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         for offset in [self.start, self.segment, self.next_offset, self.max_timestamp_offset] {
             out.extend_from_slice(&offset.0.to_le_bytes());
         }
@@ -207,6 +213,7 @@ impl PartitionState {
         out.extend_from_slice(&(self.partial.len() as u16).to_le_bytes());
         out.extend_from_slice(&(self.epochs.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.index_points.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.index_spilled.to_le_bytes());
         out.extend_from_slice(&self.partial);
         for (epoch, start) in &self.epochs {
             out.extend_from_slice(&epoch.0.to_le_bytes());
@@ -223,12 +230,13 @@ impl PartitionState {
         let topic = std::str::from_utf8(cursor.bytes(name_bytes)?).ok()?.to_owned();
         let topic_id = TopicId(Uuid::from_u128(cursor.u128()?));
         let id = PartitionKey { topic_id, partition: cursor.i32().filter(|partition| *partition >= 0)? };
-        let (generation, position) = (cursor.u64()?, Position(cursor.u64()?));
+        let (generation, applied_before, position) = (cursor.u64()?, cursor.u64()?, Position(cursor.u64()?));
         let (start, segment) = (Offset(cursor.natural()?), Offset(cursor.natural()?));
         let (next_offset, max_timestamp_offset) = (Offset(cursor.natural()?), Offset(cursor.i64()?));
         let (segment_created, first_timestamp) = (Timestamp(cursor.i64()?), Timestamp(cursor.i64()?));
         let max_timestamp = Timestamp(cursor.i64()?);
-        let (partial_bytes, epoch_count, point_count) = (cursor.u16()?, cursor.u32()?, cursor.u32()?);
+        let (partial_bytes, epoch_count) = (cursor.u16()?, cursor.u32()?);
+        let (point_count, index_spilled) = (cursor.u32()?, cursor.u32()?);
         let partial = cursor.bytes(usize::from(partial_bytes))?.to_vec();
         let epochs =
             cursor.items(epoch_count, EPOCH_BYTES, |cursor| Some((Epoch(cursor.i32()?), Offset(cursor.natural()?))))?;
@@ -237,6 +245,7 @@ impl PartitionState {
             topic,
             id,
             generation,
+            applied_before,
             start,
             segment,
             position,
@@ -248,6 +257,7 @@ impl PartitionState {
             partial,
             epochs,
             index_points,
+            index_spilled,
         };
         (state.partial_is_sound() && state.segment <= state.next_offset).then_some(state)
     }
@@ -267,6 +277,7 @@ mod tests {
             topic: format!("topic-{partition}"),
             id: PartitionKey { topic_id: TopicId(Uuid::from_u128(99)), partition },
             generation: 4,
+            applied_before: 80,
             start: Offset(10),
             segment: Offset(100),
             position: Position(position),
@@ -283,6 +294,7 @@ mod tests {
                 max_timestamp: Timestamp(2000),
                 max_timestamp_offset: Offset(140),
             }],
+            index_spilled: 12,
         };
         Checkpoint {
             shard: 1,

@@ -1,0 +1,292 @@
+//! The settings of a process: every value given, checked against the table, and typed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use corelog_replication::NodeId;
+
+use super::key::{Effect, Kind};
+use super::listener::{self, Advertised, Listener};
+use super::source::{ConfigError, Given, Origin};
+use super::table::{broker_key, hint, inert_prefix};
+use super::topic::TopicDefaults;
+
+/// Everything that was set, or its default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The broker.
+    pub broker: BrokerSettings,
+    /// The store.
+    pub engine: EngineSettings,
+    /// The settings of topics that do not say.
+    pub topics: TopicDefaults,
+    /// What an operator should read at start.
+    pub warnings: Vec<String>,
+}
+
+/// The broker's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerSettings {
+    /// `node.id`.
+    pub node: NodeId,
+    /// `listeners`, without those of controllers; at least one.
+    pub listeners: Vec<Listener>,
+    /// What clients are told of each, in the same order.
+    pub advertised: Vec<Advertised>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`.
+    pub delete_topics: bool,
+    /// `num.partitions`.
+    pub partitions: i32,
+    /// `default.replication.factor`.
+    pub replication_factor: i16,
+    /// `fetch.max.bytes`.
+    pub fetch_bytes_max: usize,
+    /// `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// `max.connections`.
+    pub connections_max: usize,
+    /// `max.connections.per.ip`.
+    pub connections_per_ip_max: usize,
+    /// `connections.max.idle.ms`; `None` never closes one.
+    pub connection_idle_ms_max: Option<u64>,
+    /// `socket.send.buffer.bytes`; `None` leaves it to the kernel.
+    pub socket_send_bytes: Option<u32>,
+    /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel.
+    pub socket_receive_bytes: Option<u32>,
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub metadata_log_bytes_max: u64,
+}
+
+/// The store's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// `log.dirs`, else `log.dir`.
+    pub dir: PathBuf,
+    /// `corelog.cores`; `None` for one shard per core.
+    pub cores: Option<usize>,
+    /// `corelog.pin`.
+    pub pin: bool,
+    /// `corelog.journal.bytes`.
+    pub journal_bytes: u64,
+    /// `corelog.arena.bytes`.
+    pub arena_bytes: usize,
+    /// `corelog.cache.bytes`.
+    pub cache_bytes: usize,
+    /// `corelog.checkpoint.interval.ms`.
+    pub checkpoint_interval_ms: u64,
+    /// `corelog.recycle.bytes`.
+    pub recycle_bytes: u64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_ms: u64,
+    /// `corelog.direct`.
+    pub direct: bool,
+    /// `corelog.validate.compressed`.
+    pub validate_compressed: bool,
+}
+
+impl Settings {
+    /// Checks and types what was given; later values replace earlier ones.
+    pub fn new(given: &[Given]) -> Result<Settings, ConfigError> {
+        let (values, warnings) = Values::check(given)?;
+        Ok(Settings {
+            broker: values.broker()?,
+            engine: values.engine()?,
+            topics: TopicDefaults::new(|name| values.set(name).map(Into::into)),
+            warnings,
+        })
+    }
+}
+
+/// Checked values by name.
+struct Values<'a> {
+    given: BTreeMap<&'a str, &'a Given>,
+}
+
+impl<'a> Values<'a> {
+    /// Checks every value; what has no effect is gathered in one warning.
+    fn check(given: &'a [Given]) -> Result<(Values<'a>, Vec<String>), ConfigError> {
+        let mut values = BTreeMap::new();
+        let mut idle: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for setting in given {
+            let why = match broker_key(&setting.name) {
+                Some(key) => {
+                    key.check(&setting.value).map_err(|reason| setting.invalid(reason))?;
+                    match key.effect {
+                        Effect::Acts => None,
+                        Effect::Inert(why) => Some(why),
+                        Effect::Refused(why) if !setting.value.trim().is_empty() => {
+                            let reason = format!("{} cannot be honoured, since {why}; leave it out", setting.name);
+                            return Err(setting.invalid(reason));
+                        }
+                        Effect::Refused(_) => None,
+                    }
+                }
+                None => {
+                    let hint = || ConfigError::Unknown {
+                        name: setting.name.clone(),
+                        origin: setting.origin.clone(),
+                        hint: hint(&setting.name).into_owned(),
+                    };
+                    Some(inert_prefix(&setting.name).ok_or_else(hint)?)
+                }
+            };
+            if let Some(why) = why {
+                let names = idle.entry(why.to_string()).or_default();
+                if !names.contains(&setting.name.as_str()) {
+                    names.push(&setting.name);
+                }
+            }
+            values.insert(setting.name.as_str(), setting);
+        }
+        let reasons: Vec<String> = idle.iter().map(|(why, names)| format!("{} ({why})", names.join(", "))).collect();
+        let warnings = (!reasons.is_empty()).then(|| format!("settings without effect here: {}", reasons.join("; ")));
+        Ok((Values { given: values }, warnings.into_iter().collect()))
+    }
+
+    /// The value that was given.
+    fn set(&self, name: &str) -> Option<&'a str> {
+        self.given.get(name).map(|setting| setting.value.trim())
+    }
+
+    /// The value given, else the default.
+    fn text(&self, name: &str) -> Option<&'a str> {
+        let key = broker_key(name).unwrap_or_else(|| panic!("setting {name} has no row"));
+        assert_eq!(key.effect, Effect::Acts, "setting {name} is read, so its row says that it acts");
+        self.set(name).or(key.default)
+    }
+
+    fn number<N: TryFrom<i64>>(&self, name: &str) -> Result<N, ConfigError> {
+        let text = self.text(name).expect("numbers that are read have a default");
+        let number: i64 = text.parse().expect("numbers were checked");
+        N::try_from(number).map_err(|_| self.invalid(name, format!("Invalid value {text} for configuration {name}")))
+    }
+
+    /// A number of which a negative one means none.
+    fn bound<N: TryFrom<i64>>(&self, name: &str) -> Option<N> {
+        let number: i64 = self.text(name)?.parse().expect("numbers were checked");
+        N::try_from(number).ok()
+    }
+
+    fn boolean(&self, name: &str) -> bool {
+        debug_assert_eq!(broker_key(name).map(|key| key.kind), Some(Kind::Boolean));
+        self.text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    fn invalid(&self, name: &str, reason: String) -> ConfigError {
+        match self.given.get(name) {
+            Some(setting) => setting.invalid(reason),
+            None => ConfigError::Invalid { name: name.into(), origin: Origin::Flag("default"), reason },
+        }
+    }
+
+    fn broker(&self) -> Result<BrokerSettings, ConfigError> {
+        self.check_roles()?;
+        let (listeners, advertised) = self.listeners()?;
+        Ok(BrokerSettings {
+            node: self.node()?,
+            listeners,
+            advertised,
+            rack: self.text("broker.rack").filter(|rack| !rack.is_empty()).map(Into::into),
+            auto_create_topics: self.boolean("auto.create.topics.enable"),
+            delete_topics: self.boolean("delete.topic.enable"),
+            partitions: self.number("num.partitions")?,
+            replication_factor: self.number("default.replication.factor")?,
+            fetch_bytes_max: self.number("fetch.max.bytes")?,
+            request_bytes_max: self.number("socket.request.max.bytes")?,
+            connections_max: self.number("max.connections")?,
+            connections_per_ip_max: self.number("max.connections.per.ip")?,
+            connection_idle_ms_max: self.bound("connections.max.idle.ms"),
+            socket_send_bytes: self.bound("socket.send.buffer.bytes"),
+            socket_receive_bytes: self.bound("socket.receive.buffer.bytes"),
+            metadata_log_bytes_max: self.number("metadata.log.max.record.bytes.between.snapshots")?,
+        })
+    }
+
+    fn engine(&self) -> Result<EngineSettings, ConfigError> {
+        Ok(EngineSettings {
+            dir: self.dir()?,
+            cores: self.bound("corelog.cores").filter(|&cores| cores > 0),
+            pin: self.boolean("corelog.pin"),
+            journal_bytes: self.number("corelog.journal.bytes")?,
+            arena_bytes: self.number("corelog.arena.bytes")?,
+            cache_bytes: self.number("corelog.cache.bytes")?,
+            checkpoint_interval_ms: self.number("corelog.checkpoint.interval.ms")?,
+            recycle_bytes: self.number("corelog.recycle.bytes")?,
+            retention_check_ms: self.number("log.retention.check.interval.ms")?,
+            direct: self.boolean("corelog.direct"),
+            validate_compressed: self.boolean("corelog.validate.compressed"),
+        })
+    }
+
+    /// A process that is only a broker has its controllers elsewhere, and a lone controller serves no clients.
+    fn check_roles(&self) -> Result<(), ConfigError> {
+        let roles = self.text("process.roles").unwrap_or_default();
+        let both = ["broker", "controller"].iter().all(|role| roles.split(',').any(|given| given.trim() == *role));
+        if both || roles.is_empty() {
+            return Ok(());
+        }
+        let reason = format!("process.roles={roles}: this process is broker and controller at once; name both");
+        Err(self.invalid("process.roles", reason))
+    }
+
+    /// `node.id`, or `broker.id` as older files have it.
+    fn node(&self) -> Result<NodeId, ConfigError> {
+        let node: i32 = self.number("node.id")?;
+        let broker: i32 = self.number("broker.id")?;
+        if broker < 0 {
+            return Ok(NodeId(node));
+        }
+        if self.set("node.id").is_some() && broker != node {
+            let reason = format!("broker.id={broker} contradicts node.id={node}");
+            return Err(self.invalid("broker.id", reason));
+        }
+        Ok(NodeId(broker))
+    }
+
+    fn dir(&self) -> Result<PathBuf, ConfigError> {
+        let given = self.text("log.dirs").filter(|dirs| !dirs.is_empty());
+        let (name, dirs) = match given {
+            Some(dirs) => ("log.dirs", dirs),
+            None => ("log.dir", self.text("log.dir").expect("it has a default")),
+        };
+        let dirs: Vec<&str> = super::key::items(dirs).collect();
+        match dirs[..] {
+            [dir] => Ok(PathBuf::from(dir)),
+            _ => Err(self.invalid(
+                name,
+                format!(
+                    "{name} names {} directories; one is needed, and partitions are not spread over several",
+                    dirs.len()
+                ),
+            )),
+        }
+    }
+
+    fn listeners(&self) -> Result<(Vec<Listener>, Vec<Advertised>), ConfigError> {
+        let text = |name: &str| self.text(name).unwrap_or_default();
+        let wrong = |name: &'static str| move |reason: String| self.invalid(name, format!("{name}: {reason}"));
+        let controllers = text("controller.listener.names");
+        let protocols = listener::parse_protocols(text("listener.security.protocol.map"))
+            .map_err(wrong("listener.security.protocol.map"))?;
+        let all = listener::parse_listeners(text("listeners")).map_err(wrong("listeners"))?;
+        let served = listener::served(all, controllers, &protocols).map_err(wrong("listeners"))?;
+        let advertised = listener::advertised(self.text("advertised.listeners"), &served, controllers)
+            .map_err(wrong("advertised.listeners"))?;
+        let between = text("inter.broker.listener.name").to_uppercase();
+        if !between.is_empty() && !served.iter().any(|listener| listener.name == between) {
+            let reason = format!("inter.broker.listener.name={between} is not one of listeners");
+            return Err(self.invalid("inter.broker.listener.name", reason));
+        }
+        Ok((served, advertised))
+    }
+}
+
+impl Given {
+    fn invalid(&self, reason: String) -> ConfigError {
+        ConfigError::Invalid { name: self.name.clone(), origin: self.origin.clone(), reason }
+    }
+}

@@ -26,7 +26,10 @@ logs=$(files -name '*.log')
 indexes=$(files -name '*.index' -o -name '*.timeindex')
 others=$(files -name '*.txnindex' -o -name '*.snapshot')
 [ -n "$logs" ] || { echo "$dir has no segment" >&2; exit 2; }
-dump --deep-iteration --print-data-log --files "$logs"
+case $(basename "$dir") in
+  __cluster_metadata-*) dump --cluster-metadata-decoder --files "$logs" ;;
+  *) dump --deep-iteration --print-data-log --files "$logs" ;;
+esac
 if [ -n "$indexes" ]; then
   dump --index-sanity-check --files "$indexes"
   dump --files "$indexes"

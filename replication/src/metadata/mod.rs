@@ -5,7 +5,7 @@
 //! nowhere else, so what a restart rebuilds is what was live.
 //!
 //! * [`record`], `wire`: the records, in Apache Kafka's own formats.
-//! * [`image`]: the state, and what each record does to it.
+//! * [`image`]: the state, and what each record does to it. [`log`]: decisions as record batches.
 //! * [`topics`], [`partitions`], [`configs`], [`brokers`]: the decisions. [`name`]: what a topic may be called.
 //! * [`meta_properties`]: who a data directory belongs to.
 
@@ -13,6 +13,7 @@ pub mod brokers;
 pub mod configs;
 pub mod decision;
 pub mod image;
+pub mod log;
 pub mod meta_properties;
 pub mod name;
 pub mod partitions;

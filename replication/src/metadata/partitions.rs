@@ -3,7 +3,7 @@
 use super::decision::{Decision, MetadataError, Refusal};
 use super::image::ClusterImage;
 use super::record::MetadataRecord;
-use super::topics::{PARTITIONS_PER_REQUEST_MAX, check_count, check_replicas, first_record, place, repeated, unknown};
+use super::topics::{check_count, check_replicas, first_record, partitions_left, place, repeated, unknown};
 use crate::NodeId;
 
 /// A topic that is to have more partitions.
@@ -24,7 +24,7 @@ pub fn decide_create_partitions(
 ) -> Decision<Vec<Result<(), MetadataError>>> {
     let repeated = repeated(topics.iter().map(|topic| topic.topic.as_str()));
     let mut records = Vec::new();
-    let mut left = PARTITIONS_PER_REQUEST_MAX;
+    let mut left = partitions_left(image);
     let reply = topics
         .iter()
         .map(|topic| {

@@ -17,6 +17,9 @@ use crate::NodeId;
 /// `ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 
+/// The most partitions of a cluster: a restart begins a new reign of each, which must fit one batch of metadata.
+pub const PARTITIONS_MAX: usize = 200_000;
+
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -90,7 +93,7 @@ pub fn decide_create_topics(
     let mut taken: FxHashMap<String, Arc<str>> =
         image.topic_names().map(|name| (name::collision_key(name).into_owned(), name.clone())).collect();
     let mut records = Vec::new();
-    let mut partitions_left = PARTITIONS_PER_REQUEST_MAX;
+    let mut partitions_left = partitions_left(image);
     let reply = topics
         .iter()
         .map(|topic| {
@@ -269,12 +272,17 @@ fn assign(
     place(image, image.topic_count(), 0, partitions, replicas)
 }
 
+/// How many partitions one request may create.
+pub(super) fn partitions_left(image: &ClusterImage) -> usize {
+    PARTITIONS_MAX.saturating_sub(image.partition_count()).min(PARTITIONS_PER_REQUEST_MAX)
+}
+
 /// Refuses more partitions than one request may create.
 pub(super) fn check_count(partitions: usize, left: usize) -> Result<(), MetadataError> {
     if partitions > left {
         let message = format!(
-            "Excessively large number of partitions per request: {partitions} more than the {left} left of \
-             {PARTITIONS_PER_REQUEST_MAX}."
+            "Excessively large number of partitions: {partitions} where {left} are left; one request may create \
+             {PARTITIONS_PER_REQUEST_MAX}, the cluster may have {PARTITIONS_MAX}."
         );
         return Err(MetadataError::new(Refusal::PolicyViolation, message));
     }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelog_engine::io::sim::{Faults, SimConfig, Simulation};
 use corelog_engine::io::{self, Io, OpenMode, Slice, Sync};
 use corelog_engine::{Error, Position};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +24,25 @@ fn on_the_real_machine(case: Case) {
     io::run(options, |io| case(io, path)).expect("an io_uring");
 }
 
+/// With several seeds, and with reads and writes that often fall short or take long.
+fn on_the_simulated_machine(case: Case) {
+    let faults = Faults {
+        short_reads: 200_000,
+        short_writes: 200_000,
+        slow: 50_000,
+        slow_time: Duration::from_millis(3),
+        ..Default::default()
+    };
+    for seed in 0..10 {
+        let config = SimConfig { arena_bytes: 8 * MIB, faults: faults.clone(), ..Default::default() };
+        Simulation::new(seed, config).run(|io| async move {
+            let dir = PathBuf::from("/data");
+            io.create_dir_all(&dir).await.expect("a directory");
+            case(io, dir).await;
+        });
+    }
+}
+
 /// Each case becomes a test in each world.
 macro_rules! cases {
     ($($(#[$attribute:meta])* async fn $name:ident($io:ident: Io, $dir:ident: PathBuf) $body:block)*) => {
@@ -35,12 +55,21 @@ macro_rules! cases {
         mod uring {
             $($(#[$attribute])* #[test] fn $name() { super::on_the_real_machine(super::cases::$name); })*
         }
+        mod sim {
+            $($(#[$attribute])* #[test] fn $name() { super::on_the_simulated_machine(super::cases::$name); })*
+        }
     };
 }
 
 /// `len` bytes that differ from block to block and from tag to tag.
 fn pattern(tag: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|at| tag ^ (at as u8) ^ ((at / BLOCK) as u8).wrapping_mul(31)).collect()
+    let block: Vec<u8> = (0..BLOCK).map(|at| tag ^ at as u8).collect();
+    let mut bytes = vec![0; len];
+    for (index, chunk) in bytes.chunks_mut(BLOCK).enumerate() {
+        chunk.copy_from_slice(&block[..chunk.len()]);
+        chunk[0] ^= (index as u8).wrapping_mul(31);
+    }
+    bytes
 }
 
 fn slice(io: &Io, bytes: &[u8]) -> Slice {

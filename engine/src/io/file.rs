@@ -11,6 +11,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::buffer::{Buffer, Slice};
+use super::sim::SimFile;
 use super::uring::UringFile;
 use crate::error::{Error, Result};
 use crate::types::{BLOCK_BYTES, Position};
@@ -63,6 +64,7 @@ pub struct File {
 #[derive(Clone)]
 pub(super) enum FileWorld {
     Uring(UringFile),
+    Sim(SimFile),
 }
 
 impl File {
@@ -95,6 +97,7 @@ impl File {
             let read;
             (read, buffer) = match &self.world {
                 FileWorld::Uring(file) => file.read(buffer, done, at.0, wanted).await,
+                FileWorld::Sim(file) => file.read(buffer, done, at.0, wanted).await,
             };
             let read = match read {
                 Err(error) if is_passing(&error) => 0,
@@ -142,6 +145,7 @@ impl File {
             let some = &left[..left.len().min(SLICES_PER_WRITE)];
             let written = match &self.world {
                 FileWorld::Uring(file) => file.write(some, at.0, sync).await,
+                FileWorld::Sim(file) => file.write(some, at.0, sync).await,
             };
             let written = match written {
                 Err(error) if is_passing(&error) => 0,
@@ -165,6 +169,7 @@ impl File {
     pub async fn sync(&self) -> Result<()> {
         let synced = match &self.world {
             FileWorld::Uring(file) => file.sync().await,
+            FileWorld::Sim(file) => file.sync().await,
         };
         synced.map_err(|error| Error::io("sync", &self.path, None, error))
     }
@@ -173,6 +178,7 @@ impl File {
     pub async fn allocate(&self, from: Position, len: u64) -> Result<()> {
         let allocated = match &self.world {
             FileWorld::Uring(file) => file.allocate(from.0, len).await,
+            FileWorld::Sim(file) => file.allocate(from.0, len).await,
         };
         allocated.map_err(|error| Error::io("allocate", &self.path, Some(from), error))
     }
@@ -181,6 +187,7 @@ impl File {
     pub async fn truncate(&self, len: Position) -> Result<()> {
         let truncated = match &self.world {
             FileWorld::Uring(file) => file.truncate(len.0).await,
+            FileWorld::Sim(file) => file.truncate(len.0).await,
         };
         truncated.map_err(|error| Error::io("truncate", &self.path, Some(len), error))
     }
@@ -193,6 +200,7 @@ impl File {
     fn file_len(&self) -> io::Result<u64> {
         match &self.world {
             FileWorld::Uring(file) => file.len(),
+            FileWorld::Sim(file) => file.len(),
         }
     }
 }

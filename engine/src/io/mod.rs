@@ -27,6 +27,7 @@ mod facts;
 mod file;
 mod net;
 mod random;
+pub mod sim;
 #[allow(unsafe_code)]
 pub mod uring;
 
@@ -44,6 +45,8 @@ use file::FileWorld;
 pub enum Io {
     /// The real machine.
     Uring(uring::UringIo),
+    /// A simulated one.
+    Sim(sim::SimIo),
 }
 
 impl Io {
@@ -52,6 +55,7 @@ impl Io {
     pub async fn open(&self, path: &Path, mode: OpenMode) -> Result<File> {
         let world = match self {
             Io::Uring(io) => io.open(path, mode).map(FileWorld::Uring),
+            Io::Sim(io) => io.open(path, mode).await.map(FileWorld::Sim),
         };
         world.map(|world| File::new(path, world)).map_err(|error| Error::io("open", path, None, error))
     }
@@ -61,6 +65,7 @@ impl Io {
     pub async fn create_dir_all(&self, dir: &Path) -> Result<()> {
         let created = match self {
             Io::Uring(io) => io.create_dir_all(dir),
+            Io::Sim(io) => io.create_dir_all(dir).await,
         };
         created.map_err(|error| Error::io("create directory", dir, None, error))
     }
@@ -69,6 +74,7 @@ impl Io {
     pub async fn list_dir(&self, dir: &Path) -> Result<Vec<DirEntry>> {
         let entries = match self {
             Io::Uring(io) => io.list_dir(dir),
+            Io::Sim(io) => io.list_dir(dir),
         };
         let mut entries = entries.map_err(|error| Error::io("list directory", dir, None, error))?;
         entries.sort();
@@ -79,6 +85,7 @@ impl Io {
     pub async fn file_len(&self, path: &Path) -> Result<Option<u64>> {
         let len = match self {
             Io::Uring(io) => io.file_len(path),
+            Io::Sim(io) => io.file_len(path),
         };
         match len {
             Ok(len) => Ok(Some(len)),
@@ -91,6 +98,7 @@ impl Io {
     pub async fn modified(&self, path: &Path) -> Result<Timestamp> {
         let modified = match self {
             Io::Uring(io) => io.modified(path),
+            Io::Sim(io) => io.modified(path),
         };
         modified.map_err(|error| Error::io("stat", path, None, error))
     }
@@ -100,6 +108,7 @@ impl Io {
     pub async fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let renamed = match self {
             Io::Uring(io) => io.rename(from, to).await,
+            Io::Sim(io) => io.rename(from, to).await,
         };
         renamed.map_err(|error| Error::io("rename", from, None, error))
     }
@@ -108,6 +117,7 @@ impl Io {
     pub async fn remove_file(&self, path: &Path) -> Result<()> {
         let removed = match self {
             Io::Uring(io) => io.remove_file(path).await,
+            Io::Sim(io) => io.remove_file(path).await,
         };
         removed.map_err(|error| Error::io("remove", path, None, error))
     }
@@ -116,6 +126,7 @@ impl Io {
     pub async fn remove_dir_all(&self, dir: &Path) -> Result<()> {
         let removed = match self {
             Io::Uring(io) => io.remove_dir_all(dir).await,
+            Io::Sim(io) => io.remove_dir_all(dir).await,
         };
         removed.map_err(|error| Error::io("remove directory", dir, None, error))
     }
@@ -124,6 +135,7 @@ impl Io {
     pub async fn sync_dir(&self, dir: &Path) -> Result<()> {
         let synced = match self {
             Io::Uring(io) => io.sync_dir(dir).await,
+            Io::Sim(io) => io.sync_dir(dir).await,
         };
         synced.map_err(|error| Error::io("sync directory", dir, None, error))
     }
@@ -132,6 +144,7 @@ impl Io {
     pub async fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         let read = match self {
             Io::Uring(io) => io.read_file(path).await,
+            Io::Sim(io) => io.read_file(path).await,
         };
         read.map_err(|error| Error::io("read", path, None, error))
     }
@@ -144,6 +157,7 @@ impl Io {
         let temporary = Path::new(&name);
         let written = match self {
             Io::Uring(io) => io.write_synced(temporary, contents).await,
+            Io::Sim(io) => io.write_synced(temporary, contents).await,
         };
         written.map_err(|error| Error::io("write", temporary, None, error))?;
         self.rename(temporary, path).await?;
@@ -155,6 +169,7 @@ impl Io {
     pub async fn append_file(&self, path: &Path, at: u64, contents: Vec<u8>) -> Result<()> {
         let written = match self {
             Io::Uring(io) => io.append_file(path, at, contents).await,
+            Io::Sim(io) => io.append_file(path, at, contents).await,
         };
         written.map_err(|error| Error::io("write", path, Some(crate::types::Position(at)), error))
     }
@@ -164,6 +179,7 @@ impl Io {
     pub fn alloc(&self, len: usize) -> Buffer {
         match self {
             Io::Uring(io) => io.alloc(len),
+            Io::Sim(io) => io.alloc(len),
         }
     }
 
@@ -171,6 +187,7 @@ impl Io {
     pub fn now(&self) -> Instant {
         match self {
             Io::Uring(io) => io.now(),
+            Io::Sim(io) => io.now(),
         }
     }
 
@@ -178,6 +195,7 @@ impl Io {
     pub fn unix_time(&self) -> Timestamp {
         match self {
             Io::Uring(io) => io.unix_time(),
+            Io::Sim(io) => io.unix_time(),
         }
     }
 
@@ -185,6 +203,7 @@ impl Io {
     pub async fn sleep(&self, duration: Duration) {
         match self {
             Io::Uring(_) => tokio::time::sleep(duration).await,
+            Io::Sim(io) => io.sleep(duration).await,
         }
     }
 
@@ -200,6 +219,7 @@ impl Io {
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         match self {
             Io::Uring(_) => drop(tokio::task::spawn_local(task)),
+            Io::Sim(io) => io.spawn(task),
         }
     }
 
@@ -207,6 +227,7 @@ impl Io {
     pub async fn yield_now(&self) {
         match self {
             Io::Uring(_) => tokio::task::yield_now().await,
+            Io::Sim(io) => io.yield_now().await,
         }
     }
 
@@ -214,6 +235,7 @@ impl Io {
     pub fn random(&self) -> u64 {
         match self {
             Io::Uring(io) => io.random(),
+            Io::Sim(io) => io.random(),
         }
     }
 
@@ -221,6 +243,7 @@ impl Io {
     pub async fn listen(&self, addr: SocketAddr, reuse_port: bool) -> Result<Listener> {
         let listener = match self {
             Io::Uring(_) => Listener::tcp(addr, reuse_port),
+            Io::Sim(io) => io.listen(addr, reuse_port).map(Listener::sim),
         };
         listener.map_err(|error| Error::io("listen at", Path::new(&addr.to_string()), None, error))
     }
@@ -229,6 +252,7 @@ impl Io {
     pub async fn connect(&self, addr: SocketAddr) -> Result<Stream> {
         let stream = match self {
             Io::Uring(_) => Stream::connect_tcp(addr).await,
+            Io::Sim(io) => io.connect(addr).await.map(Stream::sim),
         };
         stream.map_err(|error| Error::io("connect to", Path::new(&addr.to_string()), None, error))
     }
@@ -237,6 +261,7 @@ impl Io {
     pub fn facts(&self) -> IoFacts {
         match self {
             Io::Uring(io) => io.facts(),
+            Io::Sim(io) => io.facts(),
         }
     }
 
@@ -244,6 +269,7 @@ impl Io {
     pub fn counters(&self) -> IoCounters {
         match self {
             Io::Uring(io) => io.counters(),
+            Io::Sim(io) => io.counters(),
         }
     }
 }

@@ -9,6 +9,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::sim::{SimListener, SimStream};
+
 /// The connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
 
@@ -17,6 +19,7 @@ pub struct Listener(ListenerWorld);
 
 enum ListenerWorld {
     Tcp(TcpListener),
+    Sim(SimListener),
 }
 
 impl Listener {
@@ -31,6 +34,10 @@ impl Listener {
         Ok(Listener(ListenerWorld::Tcp(TcpListener::from_std(socket.into())?)))
     }
 
+    pub(super) fn sim(listener: SimListener) -> Listener {
+        Listener(ListenerWorld::Sim(listener))
+    }
+
     /// The next connection and its other end's address.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match &self.0 {
@@ -39,6 +46,10 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Stream(StreamWorld::Tcp(stream)), peer))
             }
+            ListenerWorld::Sim(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream::sim(stream), peer))
+            }
         }
     }
 
@@ -46,6 +57,7 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
             ListenerWorld::Tcp(listener) => listener.local_addr(),
+            ListenerWorld::Sim(listener) => Ok(listener.local_addr()),
         }
     }
 }
@@ -55,6 +67,7 @@ pub struct Stream(StreamWorld);
 
 enum StreamWorld {
     Tcp(TcpStream),
+    Sim(SimStream),
 }
 
 impl Stream {
@@ -64,10 +77,15 @@ impl Stream {
         Ok(Stream(StreamWorld::Tcp(stream)))
     }
 
+    pub(super) fn sim(stream: SimStream) -> Stream {
+        Stream(StreamWorld::Sim(stream))
+    }
+
     /// The address of the other end.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
             StreamWorld::Tcp(stream) => stream.peer_addr(),
+            StreamWorld::Sim(stream) => Ok(stream.peer_addr()),
         }
     }
 
@@ -75,6 +93,7 @@ impl Stream {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
             StreamWorld::Tcp(stream) => stream.local_addr(),
+            StreamWorld::Sim(stream) => Ok(stream.local_addr()),
         }
     }
 }
@@ -83,6 +102,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             StreamWorld::Tcp(stream) => Pin::new(stream).poll_read(context, into),
+            StreamWorld::Sim(stream) => stream.poll_read(context, into),
         }
     }
 }
@@ -91,6 +111,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             StreamWorld::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            StreamWorld::Sim(stream) => stream.poll_write(context, bytes),
         }
     }
 
@@ -101,6 +122,10 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             StreamWorld::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            StreamWorld::Sim(stream) => {
+                let first = parts.iter().find(|part| !part.is_empty()).map_or(&[][..], |part| part);
+                stream.poll_write(context, first)
+            }
         }
     }
 
@@ -115,6 +140,10 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             StreamWorld::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            StreamWorld::Sim(stream) => {
+                stream.shutdown();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

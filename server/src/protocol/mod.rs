@@ -2,7 +2,7 @@
 //! swell the process.
 //!
 //! One file per API opens with its versions and lays its messages out once, for all versions and both directions
-//! (`message!` in `wire`). [`for_each_api`] is the one table of what is served: the dispatch, the answer to
+//! (`message!` in `wire`). `for_each_api!` is the one table of what is served: the dispatch, the answer to
 //! ApiVersions and the tests of the codec are made from it.
 
 mod current_leader;

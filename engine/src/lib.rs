@@ -5,7 +5,10 @@ pub mod error;
 pub mod io;
 pub mod journal;
 pub mod log;
+pub mod shard;
 pub mod types;
 
 pub use error::{Error, Result};
+pub use log::{Appended, LogConfig, LogOffsets};
+pub use shard::{AppendOptions, ReadBatches, ReadRequest, ReadUpTo, Shard, ShardId, Store, StoreConfig};
 pub use types::{Epoch, Offset, Position, Timestamp, TopicId, TopicPartition};

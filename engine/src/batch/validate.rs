@@ -188,15 +188,38 @@ impl<'a> ValidBatch<'a> {
         }
     }
 
+    /// The header as [`ValidBatch::write_to`] stores it: for a batch whose bytes go to several places.
+    pub fn stored_header(
+        &self,
+        base_offset: Offset,
+        epoch: Epoch,
+        log_append_time: Option<Timestamp>,
+    ) -> [u8; HEADER_BYTES] {
+        let mut header: [u8; HEADER_BYTES] = self.bytes[..HEADER_BYTES].try_into().expect("a batch has a header");
+        put(&mut header, at::BASE_OFFSET, base_offset.0.to_be_bytes());
+        put(&mut header, at::LEADER_EPOCH, epoch.0.to_be_bytes());
+        if log_append_time.is_some() || self.header_stale {
+            self.put_time(&mut header, log_append_time);
+            let crc = crc32c::crc32c(&header[at::ATTRIBUTES..]);
+            let crc = crc32c::crc32c_append(crc, &self.bytes[HEADER_BYTES..]);
+            put(&mut header, at::CRC, crc.to_be_bytes());
+        }
+        header
+    }
+
     #[cold]
     fn restamp(&self, out: &mut [u8], log_append_time: Option<Timestamp>) {
-        put(out, at::MAX_TIMESTAMP, log_append_time.unwrap_or(self.header.max_timestamp).0.to_be_bytes());
-        if log_append_time.is_some() {
-            let attributes = self.header.attributes.0 | Attributes::LOG_APPEND_TIME;
-            put(out, at::ATTRIBUTES, attributes.to_be_bytes());
-        }
+        self.put_time(out, log_append_time);
         let crc = crc32c::crc32c(&out[at::ATTRIBUTES..]);
         put(out, at::CRC, crc.to_be_bytes());
+    }
+
+    fn put_time(&self, header: &mut [u8], log_append_time: Option<Timestamp>) {
+        put(header, at::MAX_TIMESTAMP, log_append_time.unwrap_or(self.header.max_timestamp).0.to_be_bytes());
+        if log_append_time.is_some() {
+            let attributes = self.header.attributes.0 | Attributes::LOG_APPEND_TIME;
+            put(header, at::ATTRIBUTES, attributes.to_be_bytes());
+        }
     }
 
     fn check_records(&mut self, payload: &[u8], limits: &Limits) -> Result<(), BatchError> {

@@ -1,11 +1,28 @@
 //! One replica's log: its segments in Apache Kafka's format, their sparse indexes, and its leader epochs.
 
+mod config;
 pub mod leader_epochs;
+#[allow(clippy::module_inception, reason = "a log is what this folder is about")]
+mod log;
 pub mod offset_index;
+mod open_segment;
 pub mod partition_metadata;
+mod points_file;
+mod sealed_segment;
+mod segment_file;
+mod segment_index;
+mod tail;
 pub mod time_index;
 
+pub use config::{CleanupPolicy, LogConfig};
 pub use leader_epochs::LeaderEpochs;
+pub use log::{Appended, Log, LogOffsets, Pending, Place};
 pub use offset_index::{IndexPoint, OffsetIndex};
+pub use open_segment::{OpenSegment, SegmentState, SegmentWrite};
 pub use partition_metadata::PartitionMetadata;
+pub use points_file::{POINT_RECORD_BYTES, decode_points, encode_points};
+pub use sealed_segment::{SealedSegment, segment_base_of, segment_file_name};
+pub use segment_file::SegmentFile;
+pub use segment_index::SegmentIndex;
+pub use tail::{Slices, Tail};
 pub use time_index::TimeIndex;

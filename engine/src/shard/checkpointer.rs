@@ -1,0 +1,254 @@
+//! Checkpoints: how far each partition is, so that the journal before can be used again and recovery begins there.
+//!
+//! A checkpoint takes a mark in the journal, then each partition's state, then sees to it that what the states say is in the
+//! segments and synced, and only then is stored. States may be newer than the mark: recovery skips what they have already.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::journal::{Checkpoint, JournalMark, PartitionState};
+use crate::log::encode_points;
+use crate::shard::join::join_all;
+use crate::shard::partition::Partition;
+use crate::shard::shard::Shard;
+use crate::types::{Offset, Position, Timestamp};
+
+/// Partitions whose segments are written and synced at once.
+const SYNCS_AT_ONCE: usize = 16;
+/// Partitions whose state is taken before others get their turn.
+const STATES_AT_ONCE: usize = 64;
+/// Index points that a checkpoint carries rather than have them written to a file of their own.
+const POINTS_CARRIED_MAX: usize = 64;
+
+/// A partition's part in a checkpoint under way.
+struct Taken {
+    partition: Rc<Partition>,
+    segment: Offset,
+    position: Position,
+    next_offset: Offset,
+    appended_bytes: u64,
+}
+
+impl Shard {
+    /// Makes checkpoints until the shard is closed: at intervals, and when the journal is half full.
+    pub(super) async fn run_checkpointer(self: Rc<Self>) {
+        loop {
+            let interval = Duration::from_millis(self.checkpoint_interval_ms());
+            self.wait_for_checkpoint(interval).await;
+            if self.closing.get() || self.failed().is_err() {
+                return;
+            }
+            if let Err(error) = self.checkpoint().await {
+                self.fail(error);
+                return;
+            }
+        }
+    }
+
+    /// The interval of the store, or of the partition that wants to be flushed most often.
+    fn checkpoint_interval_ms(&self) -> u64 {
+        let flush_ms =
+            self.partitions.borrow().values().filter_map(|partition| partition.log.borrow().flush_ms()).min();
+        flush_ms.unwrap_or(u64::MAX).min(self.config.checkpoint_interval_ms).max(1)
+    }
+
+    async fn wait_for_checkpoint(&self, interval: Duration) {
+        let mut asked = std::pin::pin!(self.flusher.checkpoint.notified());
+        let mut timer = std::pin::pin!(self.io.sleep(interval));
+        std::future::poll_fn(|context| {
+            if asked.as_mut().poll(context).is_ready() || timer.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    /// Makes a checkpoint, where anything changed since the last one.
+    pub(super) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
+        let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        let mark = self.journal.borrow().head();
+        self.checkpoint_at(mark, &all).await
+    }
+
+    /// Makes the first checkpoint of a shard that was just opened: no group may be written before.
+    pub(super) async fn first_checkpoint(self: &Rc<Self>) -> Result<()> {
+        self.partitions_gone.set(true);
+        self.checkpoint().await
+    }
+
+    async fn checkpoint_at(self: &Rc<Self>, mark: JournalMark, all: &[Rc<Partition>]) -> Result<()> {
+        let used = self.journal.borrow().used_bytes() > 0;
+        if !used && !self.partitions_gone.replace(false) && !all.iter().any(|partition| partition.changed.get()) {
+            self.quiet_down(all);
+            return Ok(());
+        }
+        let (states, taken) = self.take_states(all).await?;
+        self.settle(&taken).await?;
+        let checkpoint =
+            Checkpoint { shard: self.id().0 as u32, generation: self.generation, mark, partitions: states };
+        checkpoint.store(&self.io, &self.config.dir).await?;
+        self.release(mark).await?;
+        for taken in &taken {
+            self.apply_checkpoint(taken);
+        }
+        self.metrics.checkpoints.add(1);
+        self.quiet_down(all);
+        Ok(())
+    }
+
+    async fn release(&self, mark: JournalMark) -> Result<()> {
+        if mark.sequence > 1 {
+            self.group_applied(mark.sequence - 1).await?;
+        }
+        self.journal.borrow_mut().release(mark);
+        self.flusher.released.notify_waiters();
+        Ok(())
+    }
+
+    /// Takes each partition's state. Where a partition has segments that are rolled but not complete, they are completed first.
+    async fn take_states(self: &Rc<Self>, all: &[Rc<Partition>]) -> Result<(Vec<PartitionState>, Vec<Taken>)> {
+        let mut states = Vec::with_capacity(all.len());
+        let mut taken = Vec::new();
+        for (count, partition) in all.iter().enumerate() {
+            if count % STATES_AT_ONCE == STATES_AT_ONCE - 1 {
+                self.io.yield_now().await;
+            }
+            if !self.wait_sealed(partition).await? {
+                continue;
+            }
+            let changed = partition.changed.replace(false);
+            self.spill_points(partition).await?;
+            if !self.wait_sealed(partition).await? {
+                continue;
+            }
+            let applied_before = self.journal.borrow().head().sequence;
+            let log = partition.log.borrow();
+            let (segment, next_offset, appended_bytes) = log.checkpoint_state();
+            if changed {
+                taken.push(Taken {
+                    partition: partition.clone(),
+                    segment: segment.base,
+                    position: segment.position,
+                    next_offset,
+                    appended_bytes,
+                });
+            }
+            states.push(PartitionState {
+                topic: partition.name.topic.to_string(),
+                id: partition.key,
+                generation: self.generation,
+                applied_before,
+                start: log.offsets().start,
+                segment: segment.base,
+                position: segment.position,
+                next_offset,
+                segment_created: Timestamp::NONE,
+                first_timestamp: segment.first_timestamp,
+                max_timestamp: segment.max_timestamp,
+                max_timestamp_offset: segment.max_timestamp_offset,
+                partial: segment.partial,
+                epochs: log.epochs().entries().to_vec(),
+                index_points: segment.points,
+                index_spilled: u32::try_from(segment.spilled).expect("fewer points than bytes"),
+            });
+        }
+        Ok((states, taken))
+    }
+
+    /// Returns when no rolled segment of the partition is incomplete; `false` where the partition is gone.
+    async fn wait_sealed(&self, partition: &Partition) -> Result<bool> {
+        loop {
+            self.failed()?;
+            if partition.check().is_err() {
+                return Ok(false);
+            }
+            let progress = partition.progress.notified();
+            if partition.log.borrow().sealing().is_none() {
+                return Ok(true);
+            }
+            progress.await;
+        }
+    }
+
+    /// Writes index points to a file where a checkpoint would carry many.
+    async fn spill_points(&self, partition: &Partition) -> Result<()> {
+        let (path, base, at, points) = {
+            let log = partition.log.borrow();
+            let segment = log.active();
+            let (points, spilled) = segment.unspilled();
+            if points.len() <= POINTS_CARRIED_MAX {
+                return Ok(());
+            }
+            (segment.file().path().with_extension("points"), segment.base(), spilled, points.to_vec())
+        };
+        let place = (at * crate::log::POINT_RECORD_BYTES) as u64;
+        self.io.append_file(&path, place, encode_points(base, &points)).await?;
+        if let Some(segment) = partition.log.borrow_mut().open_segment_mut(base) {
+            segment.points_spilled(at + points.len());
+        }
+        Ok(())
+    }
+
+    /// Has the whole blocks that the states speak of written and synced.
+    async fn settle(self: &Rc<Self>, taken: &[Taken]) -> Result<()> {
+        let next = Cell::new(0);
+        let workers = (0..SYNCS_AT_ONCE.min(taken.len())).map(|_| async {
+            loop {
+                let place = next.replace(next.get() + 1);
+                let Some(taken) = taken.get(place) else { return Ok(()) };
+                self.settle_partition(taken).await?;
+            }
+        });
+        join_all(workers).await.into_iter().collect()
+    }
+
+    async fn settle_partition(self: &Rc<Self>, taken: &Taken) -> Result<()> {
+        let partition = &taken.partition;
+        if taken.position.block_start() == Position::ZERO {
+            return Ok(());
+        }
+        self.write_blocks(partition, taken.segment, taken.position).await?;
+        let file = partition.log.borrow().open_segment(taken.segment).map(|segment| segment.file().clone());
+        match file {
+            Some(file) if partition.check().is_ok() => file.sync(&self.io).await,
+            // Sealed meanwhile, and so synced; or deleted.
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_checkpoint(self: &Rc<Self>, taken: &Taken) {
+        let partition = &taken.partition;
+        partition.checkpointed.set(true);
+        let mut log = partition.log.borrow_mut();
+        let before = log.offsets().flushed;
+        if let Some(segment) = log.open_segment_mut(taken.segment) {
+            segment.apply_durable(taken.position);
+        }
+        log.apply_flushed(taken.next_offset, taken.appended_bytes);
+        let moved = log.offsets().flushed > before;
+        let pending = log.config().is_durable() && log.pending_bytes() > 0;
+        drop(log);
+        if moved {
+            self.moved(partition);
+        }
+        if pending {
+            self.queue_commit(partition);
+        }
+    }
+
+    /// Partitions that were not used since the last checkpoint hold no open file and little memory.
+    fn quiet_down(&self, all: &[Rc<Partition>]) {
+        for partition in all {
+            let mut log = partition.log.borrow_mut();
+            let held = log.memory_bytes();
+            log.quiet_down(&self.io);
+            self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
+            drop(log);
+            partition.streams.borrow_mut().quiet_down();
+            partition.waiters.borrow_mut().shrink();
+        }
+    }
+}

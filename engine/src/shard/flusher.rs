@@ -1,0 +1,442 @@
+//! Group commit: every pending append of every partition of a core becomes durable with one write.
+//!
+//! While one group is being written, the next one collects; a second one may be under way beside it when much waits. Groups are
+//! acknowledged in their order. Little pending goes into the journal's group itself; a partition with much pending writes its
+//! whole blocks straight to its segment beside the group, which then holds an entry that names them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::error::{Error, Result};
+use crate::io::{Slice, Sync};
+use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
+use crate::log::{IndexPoint, OpenSegment, Pending, SegmentWrite};
+use crate::shard::join::join_all;
+use crate::shard::partition::Partition;
+use crate::shard::shard::{NotedEntry, Shard};
+use crate::types::{Offset, Position};
+
+/// Bytes of one group's heads beyond the data, for a partition.
+const ENTRY_ROOM_BYTES: usize = 256;
+
+/// The state of group commit.
+#[derive(Default)]
+pub(super) struct Flusher {
+    /// Partitions with something pending, oldest first.
+    queue: RefCell<VecDeque<Rc<Partition>>>,
+    /// Changes that are not batches.
+    noted: RefCell<VecDeque<NotedEntry>>,
+    wake: tokio::sync::Notify,
+    in_flight: Cell<usize>,
+    /// Groups under way, oldest first, with their outcome once it is known.
+    groups: RefCell<VecDeque<InFlight>>,
+    /// Woken when a checkpoint freed journal.
+    pub(super) released: tokio::sync::Notify,
+    /// Woken when a group was applied.
+    pub(super) applied: tokio::sync::Notify,
+    /// Woken to have a checkpoint made now.
+    pub(super) checkpoint: tokio::sync::Notify,
+    /// The sequence behind the last group that was applied.
+    pub(super) applied_before: Cell<u64>,
+    /// The sequence behind the last group that was sealed.
+    pub(super) sealed_before: Cell<u64>,
+}
+
+struct InFlight {
+    sequence: u64,
+    members: SmallVec<[Member; 4]>,
+    outcome: Option<Result<Written>>,
+}
+
+struct Member {
+    partition: Rc<Partition>,
+    segment: Offset,
+    to: Position,
+    next_offset: Offset,
+    bytes: u64,
+    appended_bytes: u64,
+    direct_end: Option<Position>,
+}
+
+struct Direct {
+    partition: Rc<Partition>,
+    segment: Offset,
+    write: SegmentWrite,
+}
+
+struct Group {
+    sealed: SealedGroup,
+    sequence: u64,
+    directs: Vec<Direct>,
+}
+
+impl Shard {
+    /// Has the partition's pending bytes committed with the next group.
+    pub(super) fn queue_commit(&self, partition: &Rc<Partition>) {
+        if !partition.queued.replace(true) {
+            self.flusher.queue.borrow_mut().push_back(partition.clone());
+        }
+        self.flusher.wake.notify_one();
+    }
+
+    /// Has a change that is no batch written with the next group; the sequence of that group.
+    pub(super) fn note_entry(&self, entry: NotedEntry) -> u64 {
+        self.flusher.noted.borrow_mut().push_back(entry);
+        self.flusher.wake.notify_one();
+        self.journal.borrow().head().sequence
+    }
+
+    /// Returns when the group with this sequence, and all before, are on stable storage.
+    pub(super) async fn group_applied(&self, sequence: u64) -> Result<()> {
+        loop {
+            self.failed()?;
+            let applied = self.flusher.applied.notified();
+            if self.flusher.applied_before.get() > sequence {
+                return Ok(());
+            }
+            applied.await;
+        }
+    }
+
+    pub(super) fn failed(&self) -> Result<()> {
+        match &*self.failure.borrow() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Has group commit look again.
+    pub(super) fn flusher_wake(&self) {
+        self.flusher.wake.notify_one();
+    }
+
+    /// Whether everything queued is durable.
+    pub(super) fn is_flushed(&self) -> bool {
+        let flusher = &self.flusher;
+        flusher.queue.borrow().is_empty() && flusher.noted.borrow().is_empty() && flusher.in_flight.get() == 0
+    }
+
+    /// Runs group commit until the shard is closed.
+    pub(super) async fn run_flusher(self: Rc<Self>) {
+        loop {
+            self.flusher.wake.notified().await;
+            // Whoever is ready to append does so before the group is closed.
+            self.io.yield_now().await;
+            if self.is_closed() || self.failed().is_err() {
+                return;
+            }
+            while self.may_begin_group() {
+                if !self.journal_has_room().await {
+                    return;
+                }
+                let Some(group) = self.plan_group() else { break };
+                let shard = self.clone();
+                self.io.spawn(async move { shard.run_group(group).await });
+            }
+        }
+    }
+
+    fn may_begin_group(&self) -> bool {
+        let in_flight = self.flusher.in_flight.get();
+        let waiting = !self.flusher.queue.borrow().is_empty() || !self.flusher.noted.borrow().is_empty();
+        waiting
+            && (in_flight == 0
+                || (in_flight < GROUPS_IN_FLIGHT_MAX && self.queued_bytes() >= self.config.direct_bytes_min))
+    }
+
+    fn queued_bytes(&self) -> u64 {
+        let queue = self.flusher.queue.borrow();
+        // A few partitions tell: this only decides whether a second group is worth it.
+        queue.iter().take(16).map(|partition| partition.log.borrow().pending_bytes()).sum()
+    }
+
+    /// Waits for a checkpoint where the journal is full; `false` where the shard failed.
+    async fn journal_has_room(&self) -> bool {
+        loop {
+            if self.failed().is_err() {
+                return false;
+            }
+            let released = self.flusher.released.notified();
+            let (room, half_used) = {
+                let journal = self.journal.borrow();
+                (journal.has_room(GROUP_BYTES_MAX), journal.used_bytes() * 2 > journal.ready_bytes())
+            };
+            if half_used {
+                self.flusher.checkpoint.notify_one();
+            }
+            if room {
+                return true;
+            }
+            released.await;
+        }
+    }
+
+    fn plan_group(self: &Rc<Self>) -> Option<Group> {
+        let mut writer = self.journal.borrow_mut().begin_group();
+        let mut members = SmallVec::new();
+        let mut directs = Vec::new();
+        self.plan_noted(&mut writer);
+        let batch = self.flusher.queue.borrow().len();
+        for _ in 0..batch {
+            let Some(partition) = self.flusher.queue.borrow_mut().pop_front() else { break };
+            partition.queued.set(false);
+            if partition.check().is_err() {
+                continue;
+            }
+            if !self.plan_partition(&partition, &mut writer, &mut members, &mut directs) {
+                partition.queued.set(true);
+                self.flusher.queue.borrow_mut().push_front(partition);
+                break;
+            }
+        }
+        if writer.is_empty() {
+            return None;
+        }
+        let sealed = self.journal.borrow_mut().seal(writer);
+        let sequence = sealed.sequence();
+        self.flusher.sealed_before.set(sequence + 1);
+        self.flusher.in_flight.set(self.flusher.in_flight.get() + 1);
+        self.flusher.groups.borrow_mut().push_back(InFlight { sequence, members, outcome: None });
+        Some(Group { sealed, sequence, directs })
+    }
+
+    fn plan_noted(&self, writer: &mut GroupWriter) {
+        let mut noted = self.flusher.noted.borrow_mut();
+        while let Some(entry) = noted.front() {
+            let pushed = match *entry {
+                NotedEntry::EpochStart { key, epoch, start } => {
+                    writer.push(Entry::EpochStart { id: key, epoch, start })
+                }
+                NotedEntry::Start { key, start } => writer.push(Entry::Start { id: key, start }),
+                NotedEntry::Truncate { key, segment, position, next_offset } => {
+                    writer.push(Entry::Truncate { id: key, segment, position, next_offset })
+                }
+            };
+            if !pushed {
+                return;
+            }
+            noted.pop_front();
+        }
+    }
+
+    /// Puts what is pending of a partition into the group; `false` where it does not fit any more.
+    fn plan_partition(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        writer: &mut GroupWriter,
+        members: &mut SmallVec<[Member; 4]>,
+        directs: &mut Vec<Direct>,
+    ) -> bool {
+        let mut log = partition.log.borrow_mut();
+        if !log.config().is_durable() || log.has_unsynced_writes() {
+            // Its bytes go to the segment without a sync: a checkpoint makes them durable, not the journal.
+            self.flusher.checkpoint.notify_one();
+            return true;
+        }
+        while let Some(pending) = log.pending() {
+            let appended_bytes = log.appended_bytes();
+            let segment = log.open_segment_mut(pending.segment).expect("it has pending bytes");
+            let bytes = pending.to - pending.from;
+            let large = bytes >= self.config.direct_bytes_min
+                && segment.unwritten_bytes(pending.to) >= self.config.direct_bytes_min / 2;
+            let direct_end = if large {
+                if writer.room_bytes() < direct_room(segment, &pending) {
+                    return false;
+                }
+                let write = plan_direct(partition, segment, &pending, writer);
+                let end = write.end;
+                self.metrics.direct_bytes.add(write.end - write.position);
+                directs.push(Direct { partition: partition.clone(), segment: pending.segment, write });
+                Some(end)
+            } else {
+                if writer.room_bytes() < bytes as usize + ENTRY_ROOM_BYTES {
+                    return false;
+                }
+                push_data(partition, segment, &pending, pending.from, writer);
+                self.metrics.journal_bytes.add(bytes);
+                None
+            };
+            segment.issue_durable(pending.to);
+            members.push(Member {
+                partition: partition.clone(),
+                segment: pending.segment,
+                to: pending.to,
+                next_offset: pending.next_offset,
+                bytes,
+                appended_bytes,
+                direct_end,
+            });
+        }
+        true
+    }
+
+    async fn run_group(self: Rc<Self>, group: Group) {
+        let directs = join_all(group.directs.into_iter().map(|direct| self.clone().run_direct(direct)));
+        let file = self.journal.borrow().file().clone();
+        let (written, directs) = join2(group.sealed.write(&file), directs).await;
+        let outcome =
+            directs.into_iter().fold(written, |outcome, direct| outcome.and_then(|written| direct.map(|()| written)));
+        let mut groups = self.flusher.groups.borrow_mut();
+        let place = groups.iter().position(|other| other.sequence == group.sequence).expect("it is under way");
+        groups[place].outcome = Some(outcome);
+        drop(groups);
+        self.apply_groups();
+    }
+
+    async fn run_direct(self: Rc<Self>, direct: Direct) -> Result<()> {
+        let Some(file) = direct.partition.log.borrow().open_segment(direct.segment).map(|open| open.file().clone())
+        else {
+            return Err(Error::Closed);
+        };
+        let file = self.grown(&direct.partition, &file, direct.write.end).await?;
+        file.write_at(&direct.write.slices, direct.write.position, Sync::Data).await
+    }
+
+    /// Applies the groups that are done, oldest first; one that is done before an older one waits for it.
+    fn apply_groups(self: &Rc<Self>) {
+        loop {
+            let group = {
+                let mut groups = self.flusher.groups.borrow_mut();
+                match groups.front() {
+                    Some(front) if front.outcome.is_some() => groups.pop_front().expect("it is there"),
+                    _ => break,
+                }
+            };
+            self.flusher.in_flight.set(self.flusher.in_flight.get() - 1);
+            match group.outcome.expect("checked above") {
+                Ok(written) => {
+                    self.journal.borrow_mut().apply(written);
+                    self.flusher.applied_before.set(group.sequence + 1);
+                    self.metrics.groups.add(1);
+                    for member in &group.members {
+                        self.apply_member(member);
+                    }
+                }
+                Err(error) => self.fail(error),
+            }
+            self.flusher.applied.notify_waiters();
+        }
+        self.flusher.wake.notify_one();
+    }
+
+    fn apply_member(self: &Rc<Self>, member: &Member) {
+        let partition = &member.partition;
+        self.shrink_backlog(member.bytes);
+        let mut log = partition.log.borrow_mut();
+        if let Some(segment) = log.open_segment_mut(member.segment) {
+            if let Some(end) = member.direct_end {
+                segment.apply_write(end);
+            }
+            segment.apply_durable(member.to);
+        }
+        log.apply_flushed(member.next_offset, member.appended_bytes);
+        let worth_writing = log.worth_writing(self.config.write_bytes);
+        drop(log);
+        if member.direct_end.is_some() {
+            self.offer_eviction(partition);
+            partition.progress.notify_waiters();
+        }
+        self.moved(partition);
+        if worth_writing {
+            self.write_behind(partition);
+        }
+    }
+}
+
+/// Room that the entries of a direct write take.
+fn direct_room(segment: &OpenSegment, pending: &Pending) -> usize {
+    let points = segment.points_from(pending.from).len() + 1;
+    points * 32 + (pending.to - pending.to.block_start()) as usize + 2 * ENTRY_ROOM_BYTES
+}
+
+/// Plans the write of whole blocks straight to the segment, with its entry and that of the unaligned rest.
+fn plan_direct(
+    partition: &Partition,
+    segment: &mut OpenSegment,
+    pending: &Pending,
+    writer: &mut GroupWriter,
+) -> SegmentWrite {
+    let points = extent_points(segment, pending);
+    let write = segment.plan_write(pending.to, 1, u64::MAX).expect("whole blocks are pending");
+    let entry = Entry::Extent {
+        id: partition.key,
+        segment: pending.segment,
+        position: write.position,
+        length: write.end - write.position,
+        next_offset: pending.next_offset,
+        chain_crc: chain_crc(segment, pending.from, pending.to),
+        points: &points,
+    };
+    assert!(writer.push(entry), "room was made sure of");
+    if write.end < pending.to {
+        push_data(partition, segment, pending, write.end, writer);
+    }
+    write
+}
+
+fn push_data(
+    partition: &Partition,
+    segment: &OpenSegment,
+    pending: &Pending,
+    from: Position,
+    writer: &mut GroupWriter,
+) {
+    let slices = segment.tail().slices(from, pending.to);
+    let parts: SmallVec<[&[u8]; 8]> = slices.iter().map(|slice: &Slice| &**slice).collect();
+    let entry = Entry::Data {
+        id: partition.key,
+        segment: pending.segment,
+        position: from,
+        next_offset: pending.next_offset,
+        bytes: &parts,
+    };
+    assert!(writer.push(entry), "room was made sure of");
+}
+
+/// What recovery needs to know of the index when the bytes themselves are not read: the points, and behind them one that is no
+/// batch's, at the end of the bytes, with the timestamps of the whole segment.
+fn extent_points(segment: &OpenSegment, pending: &Pending) -> Vec<IndexPoint> {
+    let (_, max_timestamp, max_timestamp_offset) = segment.timestamps();
+    let mut points = segment.points_from(pending.from).to_vec();
+    points.push(IndexPoint { offset: pending.next_offset, position: pending.to, max_timestamp, max_timestamp_offset });
+    points
+}
+
+/// CRC-32C over the checksum fields of the batches in `from..to`: recovery compares it with what the segment holds.
+fn chain_crc(segment: &OpenSegment, from: Position, to: Position) -> u32 {
+    let mut crc = 0;
+    let mut at = from;
+    while at < to {
+        let header = segment.tail().header(at);
+        crc = crc32c::crc32c_append(crc, &header.crc.to_be_bytes());
+        at += header.size_bytes() as u64;
+    }
+    crc
+}
+
+/// Waits for both.
+async fn join2<A: Future, B: Future + Unpin>(first: A, mut second: B) -> (A::Output, B::Output) {
+    let mut first = std::pin::pin!(first);
+    let (mut a, mut b) = (None, None);
+    std::future::poll_fn(|context| {
+        if a.is_none()
+            && let std::task::Poll::Ready(output) = first.as_mut().poll(context)
+        {
+            a = Some(output);
+        }
+        if b.is_none()
+            && let std::task::Poll::Ready(output) = std::pin::Pin::new(&mut second).poll(context)
+        {
+            b = Some(output);
+        }
+        match a.is_some() && b.is_some() {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+    (a.expect("it has ended"), b.expect("it has ended"))
+}

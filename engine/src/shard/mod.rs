@@ -1,0 +1,32 @@
+//! One core's part of the store, and the store made of them.
+//!
+//! [`Store`] is the handle from outside; a [`Shard`] lives on its own thread. An append goes through `shard` (validate, assign, copy),
+//! `flusher` (group commit), `writer` (the segment behind it); `checkpointer` frees the journal, `recovery` reads it; `reader` serves
+//! memory and files.
+
+mod checkpointer;
+mod config;
+mod flusher;
+mod join;
+mod metrics;
+mod partition;
+mod read_stream;
+mod reader;
+mod recovery;
+mod recycler;
+mod retention;
+mod segment_scan;
+#[allow(clippy::module_inception, reason = "a shard is what this folder is about")]
+mod shard;
+mod store;
+mod time_lookup;
+mod waiters;
+mod writer;
+
+pub use config::StoreConfig;
+pub use metrics::{Counter, Metrics};
+pub use reader::{ReadBatches, ReadRequest, ReadUpTo};
+pub use recycler::RECYCLED_PREFIX;
+pub use shard::{AppendOptions, Observer, Shard, ShardId};
+pub use store::Store;
+pub use time_lookup::TimedOffset;

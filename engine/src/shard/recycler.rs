@@ -1,0 +1,61 @@
+//! Files of deleted segments, kept to become new ones: their blocks are allocated and written, which the device likes.
+//!
+//! Nothing in such a file is believed: recovery reads no byte behind a partition's recorded end. A partition that no checkpoint
+//! knows yet never gets one, since its end would be sought in the file itself.
+
+use std::path::PathBuf;
+
+use crate::error::Result;
+use crate::io::Io;
+
+/// How the files are named in the data directory.
+pub const RECYCLED_PREFIX: &str = "corelog-recycled-";
+
+/// The files that wait to be used again.
+pub struct Recycler {
+    dir: PathBuf,
+    shard: usize,
+    files: Vec<(PathBuf, u64)>,
+    bytes: u64,
+    bytes_max: u64,
+    number: u64,
+}
+
+impl Recycler {
+    /// Takes the files of this shard that an earlier run left (`found`, with their lengths).
+    pub fn new(dir: PathBuf, shard: usize, bytes_max: u64, found: Vec<(PathBuf, u64)>) -> Recycler {
+        let bytes = found.iter().map(|file| file.1).sum();
+        let number = found.len() as u64 + std::process::id() as u64 * 1_000_000;
+        Recycler { dir, shard, files: found, bytes, bytes_max, number }
+    }
+
+    /// A file for a new segment, of at least half its size.
+    pub fn take(&mut self, segment_bytes: u64) -> Option<PathBuf> {
+        let place = self.files.iter().position(|file| file.1 >= segment_bytes / 2 && file.1 <= segment_bytes * 2)?;
+        let (path, bytes) = self.files.swap_remove(place);
+        self.bytes -= bytes;
+        Some(path)
+    }
+
+    /// Takes a dead segment's file in, or removes it where enough are kept.
+    pub async fn give(recycler: &std::cell::RefCell<Recycler>, io: &Io, path: PathBuf) -> Result<()> {
+        let Some(bytes) = io.file_len(&path).await? else { return Ok(()) };
+        let kept = {
+            let mut this = recycler.borrow_mut();
+            let room = bytes > 0 && this.bytes + bytes <= this.bytes_max;
+            room.then(|| {
+                this.number += 1;
+                this.bytes += bytes;
+                this.dir.join(format!("{RECYCLED_PREFIX}{}-{}", this.shard, this.number))
+            })
+        };
+        match kept {
+            Some(kept) => {
+                io.rename(&path, &kept).await?;
+                recycler.borrow_mut().files.push((kept, bytes));
+                Ok(())
+            }
+            None => io.remove_file(&path).await,
+        }
+    }
+}

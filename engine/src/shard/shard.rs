@@ -1,0 +1,494 @@
+//! One core's part of the store: its partitions, and the calls that a server or an embedding program makes.
+//!
+//! Everything here runs on the shard's own thread. A call borrows a log for as long as it computes and never across an await;
+//! after an await it looks again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use crate::batch::{self, Limits, Origin};
+use crate::error::{Error, Result};
+use crate::io::Io;
+use crate::journal::{Journal, PartitionKey};
+use crate::log::{Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState};
+use crate::shard::config::StoreConfig;
+use crate::shard::flusher::Flusher;
+use crate::shard::metrics::Metrics;
+use crate::shard::partition::Partition;
+use crate::shard::recycler::Recycler;
+use crate::shard::waiters::{Event, Wait};
+use crate::types::{Epoch, Offset, Position, Timestamp, TopicId, TopicPartition};
+
+/// Told of each partition whose end or flushed offset moved; decides the high watermark ([`Shard::set_high_watermark`]).
+pub type Observer = Rc<dyn Fn(&Shard, &TopicPartition, LogOffsets)>;
+
+/// The number of a shard in its store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ShardId(pub usize);
+
+/// What an append brings along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AppendOptions {
+    /// The leader epoch to append in; [`Epoch::NONE`] for whatever the log has.
+    pub epoch: Epoch,
+    /// Who wrote the batch: a client may not write control batches.
+    pub origin: Origin,
+}
+
+impl Default for AppendOptions {
+    fn default() -> AppendOptions {
+        AppendOptions { epoch: Epoch::NONE, origin: Origin::Client }
+    }
+}
+
+/// One core's part of the store.
+pub struct Shard {
+    id: ShardId,
+    pub(super) io: Io,
+    pub(super) config: Rc<StoreConfig>,
+    pub(super) generation: u64,
+    pub(super) partitions: RefCell<FxHashMap<TopicPartition, Rc<Partition>>>,
+    pub(super) journal: RefCell<Journal>,
+    pub(super) flusher: Flusher,
+    pub(super) recycler: RefCell<Recycler>,
+    pub(super) metrics: Metrics,
+    /// Memory that the tails hold, in bytes; and the partitions whose tails have something to give back.
+    pub(super) held_bytes: Cell<usize>,
+    pub(super) evictable: RefCell<VecDeque<Rc<Partition>>>,
+    /// Bytes appended that are neither in a segment nor in the journal.
+    pub(super) backlog_bytes: Cell<u64>,
+    pub(super) backlog_shrunk: tokio::sync::Notify,
+    /// Segment writes under way.
+    pub(super) writes_in_flight: Cell<usize>,
+    /// Partitions that want a segment write but found too many under way.
+    pub(super) writes_wanted: RefCell<VecDeque<Rc<Partition>>>,
+    /// Since when the disk is full.
+    pub(super) disk_full: Cell<bool>,
+    pub(super) failure: RefCell<Option<Error>>,
+    pub(super) closing: Cell<bool>,
+    /// Whether partitions were deleted since the last checkpoint, or none was made yet.
+    pub(super) partitions_gone: Cell<bool>,
+    /// The indexes of sealed segments in memory, oldest first, with their bytes.
+    pub(super) indexes: RefCell<VecDeque<(Rc<SealedSegment>, usize)>>,
+    observer: RefCell<Option<Observer>>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        id: ShardId,
+        io: Io,
+        config: Rc<StoreConfig>,
+        generation: u64,
+        journal: Journal,
+        recycler: Recycler,
+    ) -> Shard {
+        Shard {
+            id,
+            io,
+            config,
+            generation,
+            partitions: RefCell::default(),
+            journal: RefCell::new(journal),
+            flusher: Flusher::default(),
+            recycler: RefCell::new(recycler),
+            metrics: Metrics::default(),
+            held_bytes: Cell::new(0),
+            evictable: RefCell::default(),
+            backlog_bytes: Cell::new(0),
+            backlog_shrunk: tokio::sync::Notify::new(),
+            writes_in_flight: Cell::new(0),
+            writes_wanted: RefCell::default(),
+            disk_full: Cell::new(false),
+            failure: RefCell::new(None),
+            closing: Cell::new(false),
+            partitions_gone: Cell::new(false),
+            indexes: RefCell::default(),
+            observer: RefCell::new(None),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Its door to the outside.
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Registers the one that decides the high watermarks. Without one it is what is flushed for a durable log, else the end.
+    pub fn observe(&self, observer: Observer) {
+        *self.observer.borrow_mut() = Some(observer);
+    }
+
+    /// Its partitions, in no order.
+    pub fn partitions(&self) -> Vec<(TopicPartition, TopicId)> {
+        let partitions = self.partitions.borrow();
+        partitions.values().map(|partition| (partition.name.clone(), partition.key.topic_id)).collect()
+    }
+
+    /// Whether it has the partition.
+    pub fn contains(&self, name: &TopicPartition) -> bool {
+        self.partitions.borrow().contains_key(name)
+    }
+
+    pub(super) fn partition(&self, name: &TopicPartition) -> Result<Rc<Partition>> {
+        let partitions = self.partitions.borrow();
+        partitions.get(name).cloned().ok_or_else(|| Error::UnknownPartition(name.clone()))
+    }
+
+    pub(super) fn partition_dir(&self, name: &TopicPartition) -> PathBuf {
+        self.config.dir.join(name.to_string())
+    }
+
+    /// Creates a partition, empty; it exists after a power cut when this has returned.
+    ///
+    /// # Errors
+    /// [`Error::PartitionExists`]; faults of the disk.
+    pub async fn create(self: &Rc<Self>, name: &TopicPartition, topic_id: TopicId, config: LogConfig) -> Result<()> {
+        self.check()?;
+        if self.contains(name) {
+            return Err(Error::PartitionExists(name.clone()));
+        }
+        let dir = self.partition_dir(name);
+        self.io.create_dir_all(&dir).await?;
+        self.io.replace_file(&dir.join("partition.metadata"), PartitionMetadata { topic_id }.encode()).await?;
+        self.io.sync_dir(&self.config.dir).await?;
+        if self.contains(name) {
+            return Err(Error::PartitionExists(name.clone()));
+        }
+        let state = SegmentState::empty(Offset::ZERO);
+        let key = PartitionKey { topic_id, partition: name.partition };
+        let log = Log::open(
+            &self.io,
+            dir.clone(),
+            Rc::new(config),
+            Offset::ZERO,
+            Offset::ZERO,
+            LeaderEpochs::new(),
+            Vec::new(),
+            state,
+        );
+        let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
+        partition.changed.set(true);
+        self.partitions.borrow_mut().insert(name.clone(), partition);
+        Ok(())
+    }
+
+    /// Deletes a partition: it is gone at once, its files follow.
+    pub async fn delete(self: &Rc<Self>, name: &TopicPartition) -> Result<()> {
+        let partition = self.partition(name)?;
+        self.partitions.borrow_mut().remove(name);
+        partition.fail(Error::UnknownPartition(name.clone()));
+        self.release_memory(&partition);
+        self.partitions_gone.set(true);
+        // Kafka's way: a name that is no partition's, so that a crash leaves nothing that would be taken for one.
+        let gone = self.config.dir.join(format!("{}.{}-delete", name, partition.key.topic_id.0.simple()));
+        self.io.rename(&partition.dir, &gone).await?;
+        self.io.sync_dir(&self.config.dir).await?;
+        let shard = self.clone();
+        self.io.spawn(async move {
+            while partition.log.borrow().open_segments().any(|segment| segment.is_writing()) {
+                partition.progress.notified().await;
+            }
+            if let Err(error) = shard.io.remove_dir_all(&gone).await {
+                tracing::warn!(%error, "a deleted partition's files stay");
+            }
+        });
+        Ok(())
+    }
+
+    /// Gives a partition other settings.
+    pub fn configure(&self, name: &TopicPartition, config: LogConfig) -> Result<()> {
+        let partition = self.partition(name)?;
+        partition.log.borrow_mut().configure(Rc::new(config));
+        partition.changed.set(true);
+        Ok(())
+    }
+
+    /// A partition's settings.
+    pub fn log_config(&self, name: &TopicPartition) -> Result<Rc<LogConfig>> {
+        Ok(self.partition(name)?.log.borrow().config().clone())
+    }
+
+    /// Checks a batch, gives it offsets and copies it into the log's tail. It is readable, and on stable storage, when
+    /// [`Shard::flushed`] and [`Shard::high_watermark_reached`] say so.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] where the batch breaks a rule; [`Error::DiskFull`] and [`Error::Overloaded`], after which the call may be
+    /// made again; [`Error::Offline`].
+    pub fn append(self: &Rc<Self>, name: &TopicPartition, bytes: &[u8], options: AppendOptions) -> Result<Appended> {
+        let partition = self.partition(name)?;
+        self.append_to(&partition, bytes, options)
+    }
+
+    pub(super) fn append_to(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        bytes: &[u8],
+        options: AppendOptions,
+    ) -> Result<Appended> {
+        self.check()?;
+        partition.check()?;
+        if self.disk_full.get() {
+            return Err(Error::DiskFull { path: self.config.dir.clone() });
+        }
+        if self.backlog_bytes.get() > self.config.backlog_bytes_max {
+            let what = format!("{} bytes wait for the disk", self.backlog_bytes.get());
+            return Err(Error::Overloaded(what));
+        }
+        let now = self.io.unix_time();
+        let mut log = partition.log.borrow_mut();
+        let config = log.config();
+        let limits = Limits {
+            max_batch_bytes: config.max_batch_bytes as usize,
+            timestamp_type: config.timestamp_type,
+            now,
+            before_max_ms: config.timestamp_before_max_ms,
+            after_max_ms: config.timestamp_after_max_ms,
+            check_compressed: config.check_compressed,
+            keyed: config.is_compacted(),
+            origin: options.origin,
+        };
+        let batch = batch::validate(bytes, &limits)?;
+        let held = log.memory_bytes();
+        let appended = log.append(&self.io, &batch, now);
+        self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
+        let durable = log.config().is_durable();
+        let must_flush = durable || log.flush_is_due();
+        let rolled = log.sealing().is_some();
+        let worth_writing = !durable && log.worth_writing(self.config.write_bytes);
+        drop(log);
+        partition.changed.set(true);
+        self.backlog_bytes.set(self.backlog_bytes.get() + bytes.len() as u64);
+        self.metrics.batches_appended.add(1);
+        self.metrics.bytes_appended.add(bytes.len() as u64);
+        self.metrics.records_appended.add(appended.next_offset.since(appended.base_offset));
+        if must_flush {
+            self.queue_commit(partition);
+        }
+        if !durable {
+            self.moved(partition);
+            if worth_writing {
+                self.write_behind(partition);
+            }
+        }
+        if rolled {
+            self.seal_rolled(partition);
+        }
+        self.evict();
+        Ok(appended)
+    }
+
+    /// Returns when fewer bytes wait for the disk than the bound allows: a server calls it before it reads more from a client.
+    pub async fn room(&self) {
+        while self.backlog_bytes.get() > self.config.backlog_bytes_max / 2 && self.check().is_ok() {
+            let shrunk = self.backlog_shrunk.notified();
+            if self.backlog_bytes.get() <= self.config.backlog_bytes_max / 2 {
+                return;
+            }
+            shrunk.await;
+        }
+    }
+
+    /// Returns when everything before `offset` is on stable storage.
+    pub async fn flushed(self: &Rc<Self>, name: &TopicPartition, offset: Offset) -> Result<()> {
+        let partition = self.partition(name)?;
+        if !partition.reached(Event::Flushed(offset)) {
+            self.queue_commit(&partition);
+        }
+        Wait::new(partition, Event::Flushed(offset)).await
+    }
+
+    /// Returns when the high watermark is at least `offset`.
+    pub async fn high_watermark_reached(&self, name: &TopicPartition, offset: Offset) -> Result<()> {
+        Wait::new(self.partition(name)?, Event::Visible(offset)).await
+    }
+
+    /// Returns when at least `bytes` more are visible than were when this was called; `seen` is the high watermark that the
+    /// caller knows: if it has moved on meanwhile, this returns at once.
+    pub async fn readable(&self, name: &TopicPartition, seen: Offset, bytes: u64) -> Result<()> {
+        let partition = self.partition(name)?;
+        let visible = partition.log.borrow().visible_bytes();
+        if partition.offsets().high_watermark > seen {
+            return Ok(());
+        }
+        Wait::new(partition, Event::VisibleBytes(visible + bytes.max(1))).await
+    }
+
+    /// How far the log reaches.
+    pub fn offsets(&self, name: &TopicPartition) -> Result<LogOffsets> {
+        let partition = self.partition(name)?;
+        partition.check()?;
+        Ok(partition.offsets())
+    }
+
+    /// Begins a leader epoch: what is appended from now on carries it.
+    pub fn set_epoch(self: &Rc<Self>, name: &TopicPartition, epoch: Epoch) -> Result<()> {
+        let partition = self.partition(name)?;
+        let new = partition.log.borrow_mut().set_epoch(epoch);
+        if new {
+            partition.changed.set(true);
+            let start = partition.offsets().end;
+            self.note_entry(NotedEntry::EpochStart { key: partition.key, epoch, start });
+        }
+        Ok(())
+    }
+
+    /// Sets the high watermark: up to there consumers may read. It never goes back.
+    pub fn set_high_watermark(&self, name: &TopicPartition, offset: Offset) {
+        if let Ok(partition) = self.partition(name)
+            && partition.log.borrow_mut().set_high_watermark(offset)
+        {
+            partition.wake();
+        }
+    }
+
+    /// Where an epoch ended (KIP-101): the largest epoch not above it, and the first offset behind that one.
+    pub fn end_offset_for_epoch(&self, name: &TopicPartition, epoch: Epoch) -> Result<(Epoch, Offset)> {
+        let partition = self.partition(name)?;
+        let log = partition.log.borrow();
+        Ok(log.epochs().end_offset(epoch, log.offsets().end))
+    }
+
+    /// The log's end or flushed offset moved.
+    pub(super) fn moved(&self, partition: &Rc<Partition>) {
+        let observer = self.observer.borrow().clone();
+        match observer {
+            Some(observer) => observer(self, &partition.name, partition.offsets()),
+            None => {
+                let mut log = partition.log.borrow_mut();
+                let offsets = log.offsets();
+                let visible = if log.config().is_durable() { offsets.flushed } else { offsets.end };
+                log.set_high_watermark(visible);
+            }
+        }
+        partition.wake();
+    }
+
+    /// An error where this shard's log directory has failed.
+    pub fn check(&self) -> Result<()> {
+        match &*self.failure.borrow() {
+            Some(error) => Err(error.clone()),
+            None if self.closing.get() => Err(Error::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// A write or sync failed: final for the log directory. Nothing is acknowledged on it again and nothing is retried, since file
+    /// systems drop the dirty pages of a failed sync and a second one would lie.
+    pub(super) fn fail(&self, error: Error) {
+        let first = self.failure.borrow().is_none();
+        if !first {
+            return;
+        }
+        tracing::error!(%error, dir = %self.config.dir.display(), "the log directory is offline");
+        let offline =
+            Error::Offline { what: format!("log directory {}", self.config.dir.display()), reason: error.to_string() };
+        *self.failure.borrow_mut() = Some(offline.clone());
+        let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        for partition in partitions {
+            partition.fail(offline.clone());
+        }
+        self.backlog_shrunk.notify_waiters();
+        self.flusher.released.notify_waiters();
+    }
+
+    /// What the partition's files take on the disk, in bytes, as far as it is known without asking the disk.
+    pub fn disk_usage(&self, name: &TopicPartition) -> Result<u64> {
+        let partition = self.partition(name)?;
+        let log = partition.log.borrow();
+        let sealed: u64 = log.sealed().iter().filter_map(|segment| segment.size()).map(|size| size.0).sum();
+        let open: u64 = log.open_segments().map(|segment| segment.end().0).sum();
+        Ok(sealed + open)
+    }
+
+    /// Whether [`Shard::close`] has come to its end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing.get() && self.failure.borrow().is_some()
+    }
+
+    pub(super) fn release_memory(&self, partition: &Partition) {
+        let held = partition.log.borrow().memory_bytes();
+        self.held_bytes.set(self.held_bytes.get() - held);
+    }
+
+    /// Gives back the memory of the oldest bytes that the segments have, while more is held than the bound.
+    pub(super) fn evict(&self) {
+        while self.held_bytes.get() > self.config.cache_bytes {
+            let Some(partition) = self.evictable.borrow_mut().pop_front() else { return };
+            partition.evictable.set(false);
+            if partition.check().is_err() {
+                continue;
+            }
+            let mut log = partition.log.borrow_mut();
+            let held = log.memory_bytes();
+            let more = log.evict();
+            self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
+            drop(log);
+            if more {
+                self.offer_eviction(&partition);
+            }
+        }
+    }
+
+    pub(super) fn offer_eviction(&self, partition: &Rc<Partition>) {
+        if !partition.evictable.replace(true) {
+            self.evictable.borrow_mut().push_back(partition.clone());
+        }
+    }
+
+    pub(super) fn shrink_backlog(&self, bytes: u64) {
+        self.backlog_bytes.set(self.backlog_bytes.get().saturating_sub(bytes));
+        if self.backlog_bytes.get() <= self.config.backlog_bytes_max / 2 {
+            self.backlog_shrunk.notify_waiters();
+        }
+    }
+}
+
+/// A change of a partition that is not a batch, for the journal.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NotedEntry {
+    /// A leader epoch began.
+    EpochStart {
+        /// The partition.
+        key: PartitionKey,
+        /// The epoch.
+        epoch: Epoch,
+        /// Its first offset.
+        start: Offset,
+    },
+    /// The log's start moved.
+    Start {
+        /// The partition.
+        key: PartitionKey,
+        /// The first readable offset.
+        start: Offset,
+    },
+    /// The log was cut.
+    Truncate {
+        /// The partition.
+        key: PartitionKey,
+        /// The segment that is now the newest.
+        segment: Offset,
+        /// Its length.
+        position: Position,
+        /// The log's end.
+        next_offset: Offset,
+    },
+}
+
+/// The clock of the log, for tests of retention.
+pub(super) fn age_ms(now: Timestamp, then: Timestamp) -> i64 {
+    now.0.saturating_sub(then.0)
+}

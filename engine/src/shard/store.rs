@@ -1,0 +1,447 @@
+//! The store: its directory, its shards, each on a thread of its own, and the way to them from outside.
+
+use std::fs::File as LockFile;
+use std::hash::Hasher;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::io::{self, Io, UringOptions};
+use crate::journal::Journal;
+use crate::log::{LeaderEpochs, Log, LogConfig, SegmentState};
+use crate::shard::config::StoreConfig;
+use crate::shard::partition::Partition;
+use crate::shard::recovery::{Recovered, RecoveredPartition, recover};
+use crate::shard::recycler::Recycler;
+use crate::shard::shard::{Shard, ShardId};
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// Calls that may wait for one shard.
+const MAILBOX_CALLS_MAX: usize = 4096;
+/// How long a clean shutdown waits for what is under way before it gives up on it.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+type Call = Box<dyn FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// A store, from any thread; clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: StoreConfig,
+    mailboxes: Vec<tokio::sync::mpsc::Sender<Call>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    found: Vec<(TopicPartition, TopicId)>,
+    replayed: u64,
+    _lock: LockFile,
+}
+
+impl Store {
+    /// Opens the store in `config.dir`, creating it where it is missing: locks it, recovers it and starts its shards. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::NewerFormat`], [`Error::Unsupported`] (io_uring forbidden), [`Error::Corrupt`], faults of the disk.
+    pub fn open(config: StoreConfig) -> Result<Store> {
+        if config.shards == 0 || config.shards > 1024 {
+            let reason = format!("{} is not between 1 and 1024", config.shards);
+            return Err(Error::Setting { name: "corelog.cores".into(), reason });
+        }
+        std::fs::create_dir_all(&config.dir).map_err(|error| Error::io("create", &config.dir, None, error))?;
+        let lock = lock(&config.dir)?;
+        let recovered = {
+            let options = UringOptions { arena_bytes: 32 << 20, ..ring_options(&config, None) };
+            let dir = config.dir.clone();
+            let recovery = std::thread::Builder::new()
+                .name("corelog-recovery".into())
+                .spawn(move || io::run(options, move |io| async move { recover(&io, &dir).await })?);
+            let recovery =
+                recovery.map_err(|error| Error::io("spawn a thread for", &lock_path(&config.dir), None, error))?;
+            recovery.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?
+        };
+        let Recovered { generation, partitions, recycled, stale, replayed } = recovered;
+        let found = partitions.iter().map(|partition| (partition.name.clone(), partition.state.id.topic_id)).collect();
+        let mut shares: Vec<Vec<RecoveredPartition>> = (0..config.shards).map(|_| Vec::new()).collect();
+        for partition in partitions {
+            shares[shard_of(&partition.name, config.shards).0].push(partition);
+        }
+        let mut mailboxes = Vec::new();
+        let mut threads = Vec::new();
+        let mut readies = Vec::new();
+        let mut recycled = Some(recycled);
+        for (number, share) in shares.into_iter().enumerate() {
+            let (sender, receiver) = tokio::sync::mpsc::channel(MAILBOX_CALLS_MAX);
+            let (ready_sender, ready) = std::sync::mpsc::channel();
+            let (config, dir) = (config.clone(), config.dir.clone());
+            let recycled = recycled.take().unwrap_or_default();
+            let thread = std::thread::Builder::new().name(format!("corelog-{number}")).spawn(move || {
+                let options = ring_options(&config, config.pin.then_some(number));
+                let failed = ready_sender.clone();
+                let outcome = io::run(options, move |io| async move {
+                    let opened = Shard::open(&io, config, number, generation, share, recycled).await;
+                    match opened {
+                        Ok(shard) => {
+                            let _ = ready_sender.send(Ok(()));
+                            serve(shard, receiver).await;
+                        }
+                        Err(error) => {
+                            let _ = ready_sender.send(Err(error));
+                        }
+                    }
+                });
+                if let Err(error) = outcome {
+                    let _ = failed.send(Err(error));
+                }
+            });
+            threads.push(thread.map_err(|error| Error::io("spawn a thread for", &lock_path(&dir), None, error))?);
+            mailboxes.push(sender);
+            readies.push(ready);
+        }
+        for ready in readies {
+            ready.recv().map_err(|_| Error::Closed)??;
+        }
+        remove_stale(&config, &stale)?;
+        let inner = Inner { config, mailboxes, threads: Mutex::new(threads), found, replayed, _lock: lock };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &StoreConfig {
+        &self.inner.config
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> usize {
+        self.inner.mailboxes.len()
+    }
+
+    /// The shard that has a partition: a stable hash of its name.
+    pub fn shard_of(&self, name: &TopicPartition) -> ShardId {
+        shard_of(name, self.shards())
+    }
+
+    /// The partitions that were found when the store was opened.
+    pub fn partitions(&self) -> &[(TopicPartition, TopicId)] {
+        &self.inner.found
+    }
+
+    /// Batches that recovery read from the journals.
+    pub fn replayed(&self) -> u64 {
+        self.inner.replayed
+    }
+
+    /// Runs `call` on a shard's thread and gives its outcome back; waits where many calls wait already.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] where the shard has stopped.
+    pub async fn call<T, F>(&self, shard: ShardId, call: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
+    {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let boxed: Call = Box::new(move |shard| {
+            let future = call(shard);
+            Box::pin(async move {
+                let _ = sender.send(future.await);
+            })
+        });
+        self.inner.mailboxes[shard.0].send(boxed).await.map_err(|_| Error::Closed)?;
+        receiver.await.map_err(|_| Error::Closed)
+    }
+
+    /// [`Store::call`] for a thread that is not a shard's and has no runtime.
+    pub fn call_blocking<T, F>(&self, shard: ShardId, call: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
+    {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let boxed: Call = Box::new(move |shard| {
+            let future = call(shard);
+            Box::pin(async move {
+                let _ = sender.send(future.await);
+            })
+        });
+        self.inner.mailboxes[shard.0].blocking_send(boxed).map_err(|_| Error::Closed)?;
+        receiver.recv().map_err(|_| Error::Closed)
+    }
+
+    /// Shuts the store down: everything is flushed, written, indexed and recorded. Blocks until the shards have ended. Not to be
+    /// called on a shard's thread.
+    ///
+    /// # Errors
+    /// The first fault; what was acknowledged is on stable storage all the same.
+    pub fn close(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for shard in 0..self.shards() {
+            let closed = self.call_blocking(ShardId(shard), |shard| Box::pin(async move { shard.close().await }));
+            match closed {
+                Ok(closed) => outcome = outcome.and(closed),
+                Err(Error::Closed) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        let threads = std::mem::take(&mut *self.inner.threads.lock().expect("no panic while it was held"));
+        for thread in threads {
+            if thread.join().is_err() {
+                outcome = outcome.and(Err(Error::Closed));
+            }
+        }
+        outcome
+    }
+}
+
+impl Shard {
+    /// Opens a shard over what recovery found for it, records a first checkpoint of its own, and starts its tasks.
+    async fn open(
+        io: &Io,
+        config: StoreConfig,
+        number: usize,
+        generation: u64,
+        share: Vec<RecoveredPartition>,
+        recycled: Vec<(std::path::PathBuf, u64)>,
+    ) -> Result<Rc<Shard>> {
+        let dir = config.dir.clone();
+        let journal = Journal::create(io, &dir, number as u32, generation, config.journal_bytes).await?;
+        let recycler = Recycler::new(dir, number, config.recycle_bytes / config.shards as u64, recycled);
+        let shard = Rc::new(Shard::new(ShardId(number), io.clone(), Rc::new(config), generation, journal, recycler));
+        for recovered in share {
+            shard.adopt(recovered);
+        }
+        shard.first_checkpoint().await?;
+        shard.start();
+        Ok(shard)
+    }
+
+    /// A store of one shard inside a world that runs already: for simulations, and for programs that have a runtime of their own.
+    pub async fn open_alone(io: &Io, config: StoreConfig) -> Result<Rc<Shard>> {
+        io.create_dir_all(&config.dir).await?;
+        let recovered = recover(io, &config.dir).await?;
+        let config = StoreConfig { shards: 1, ..config };
+        let shard = Shard::open(io, config, 0, recovered.generation, recovered.partitions, recovered.recycled).await?;
+        for path in recovered.stale {
+            let own = [crate::journal::checkpoint_file_name(0), crate::journal::journal_file_name(0)];
+            if !own.iter().any(|name| path.ends_with(name)) && io.file_len(&path).await?.is_some() {
+                io.remove_file(&path).await?;
+            }
+        }
+        Ok(shard)
+    }
+
+    fn adopt(&self, recovered: RecoveredPartition) {
+        let RecoveredPartition { name, state, sealed, failure } = recovered;
+        let epochs = LeaderEpochs::from_entries(state.epochs).unwrap_or_default();
+        let dir = self.partition_dir(&name);
+        let key = state.id;
+        let segment = SegmentState {
+            base: state.segment,
+            position: state.position,
+            partial: state.partial,
+            first_timestamp: state.first_timestamp,
+            max_timestamp: state.max_timestamp,
+            max_timestamp_offset: state.max_timestamp_offset.max(Offset::ZERO),
+            points: state.index_points,
+            spilled: state.index_spilled as usize,
+        };
+        let config = Rc::new(LogConfig::default());
+        let log = Log::open(&self.io, dir.clone(), config, state.start, state.next_offset, epochs, sealed, segment);
+        self.held_bytes.set(self.held_bytes.get() + log.memory_bytes());
+        let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
+        partition.changed.set(true);
+        if let Some(error) = failure {
+            partition.fail(error);
+        }
+        self.partitions.borrow_mut().insert(name, partition);
+    }
+
+    fn start(self: &Rc<Self>) {
+        self.io.spawn(self.clone().run_flusher());
+        self.io.spawn(self.clone().run_checkpointer());
+        self.io.spawn(self.clone().run_retention());
+        self.io.spawn(self.clone().run_journal_growth());
+    }
+
+    /// Prewrites the journal to its full size in the background, so that opening a store does not wait for it.
+    async fn run_journal_growth(self: Rc<Self>) {
+        loop {
+            let growth = self.journal.borrow().plan_growth();
+            let Some(growth) = growth else { return };
+            match growth.run().await {
+                Ok(grown) => self.journal.borrow_mut().apply_growth(grown),
+                Err(Error::DiskFull { .. }) => {
+                    tracing::warn!("the journal stays small: the disk is full");
+                    self.io.sleep(Duration::from_secs(5)).await;
+                }
+                Err(error) => return self.fail(error),
+            }
+            if self.closing.get() {
+                return;
+            }
+            self.io.yield_now().await;
+        }
+    }
+
+    /// Flushes, writes and records everything; afterwards the shard serves no more.
+    pub async fn close(self: &Rc<Self>) -> Result<()> {
+        if self.closing.replace(true) {
+            return Ok(());
+        }
+        let deadline = self.io.now().0 + CLOSE_WAIT.as_nanos() as u64;
+        self.flusher_wake();
+        while !self.is_flushed() && self.failed().is_ok() && self.io.now().0 < deadline {
+            self.flusher_wake();
+            self.io.sleep(Duration::from_micros(200)).await;
+        }
+        self.failed()?;
+        let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        for partition in &all {
+            if partition.check().is_ok() {
+                self.close_partition(partition).await?;
+            }
+        }
+        self.checkpoint().await?;
+        for partition in all {
+            partition.fail(Error::Closed);
+        }
+        *self.failure.borrow_mut() = Some(Error::Closed);
+        self.backlog_shrunk.notify_waiters();
+        self.flusher_wake();
+        Ok(())
+    }
+
+    /// Leaves a partition's files as Kafka's own: exact lengths, indexes written.
+    async fn close_partition(self: &Rc<Self>, partition: &Rc<Partition>) -> Result<()> {
+        while partition.log.borrow().sealing().is_some() {
+            self.seal_rolled(partition);
+            let progress = partition.progress.notified();
+            if partition.log.borrow().sealing().is_some() {
+                progress.await;
+            }
+            self.failed()?;
+        }
+        let (base, end, changed) = {
+            let log = partition.log.borrow();
+            (log.active().base(), log.active().end(), partition.opened_appends.get() != log.appended_bytes())
+        };
+        if end.0 == 0 || !changed {
+            return Ok(());
+        }
+        self.write_blocks(partition, base, end).await?;
+        self.write_last_block(partition, base).await?;
+        let index = self.finish_index(partition, base, end).await?;
+        drop(index);
+        let file = partition.log.borrow().active().file().clone();
+        file.truncate(&self.io, end).await?;
+        file.sync(&self.io).await?;
+        if let Some(segment) = partition.log.borrow_mut().open_segment_mut(base) {
+            segment.points_gone();
+        }
+        let epochs = partition.log.borrow().epochs().clone();
+        if !epochs.entries().is_empty() {
+            self.io.replace_file(&partition.dir.join("leader-epoch-checkpoint"), epochs.encode()).await?;
+        }
+        partition.changed.set(true);
+        Ok(())
+    }
+}
+
+async fn serve(shard: Rc<Shard>, mut receiver: tokio::sync::mpsc::Receiver<Call>) {
+    let closed = Rc::new(tokio::sync::Notify::new());
+    loop {
+        let call = {
+            let mut stop = std::pin::pin!(closed.notified());
+            let mut next = std::pin::pin!(receiver.recv());
+            std::future::poll_fn(|context| {
+                if stop.as_mut().poll(context).is_ready() {
+                    return std::task::Poll::Ready(None);
+                }
+                next.as_mut().poll(context)
+            })
+            .await
+        };
+        let Some(call) = call else { return };
+        let future = call(shard.clone());
+        let (shard, closed) = (shard.clone(), closed.clone());
+        shard.io.clone().spawn(async move {
+            future.await;
+            if shard.is_closed() {
+                closed.notify_one();
+            }
+        });
+    }
+}
+
+/// FNV-1a of the directory's name: the same in every run and on every machine.
+fn shard_of(name: &TopicPartition, shards: usize) -> ShardId {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in name.topic.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write_u64(hash);
+    // Neighbouring partitions of a topic go to different shards.
+    ShardId(((hash >> 32) as usize + name.partition as usize) % shards)
+}
+
+fn ring_options(config: &StoreConfig, core: Option<usize>) -> UringOptions {
+    UringOptions { core, arena_bytes: config.arena_bytes, direct: config.direct, ..UringOptions::default() }
+}
+
+fn lock_path(dir: &Path) -> std::path::PathBuf {
+    dir.join(".lock")
+}
+
+/// Takes the directory's lock, the one that Kafka's brokers take too (a POSIX lock on `.lock`), for as long as the file is open.
+fn lock(dir: &Path) -> Result<LockFile> {
+    let path = lock_path(dir);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).open(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Error::Unsupported {
+            what: format!("data directory {} is not writable: {error}", dir.display()),
+            remedy: "give this user the right to write there, or choose another directory".into(),
+        },
+        _ => Error::io("open", &path, None, error),
+    })?;
+    let request =
+        libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+    match nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&request)) {
+        Ok(_) => {}
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
+            return Err(Error::Locked { dir: dir.to_path_buf() });
+        }
+        Err(error) => return Err(Error::io("lock", &path, None, error.into())),
+    }
+    // A POSIX lock does not exclude this process itself; a second store in it is told by an open-file lock.
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked { dir: dir.to_path_buf() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, None, error)),
+    }
+}
+
+fn remove_stale(config: &StoreConfig, stale: &[std::path::PathBuf]) -> Result<()> {
+    let own = |path: &Path| {
+        (0..config.shards as u32).any(|shard| {
+            path.ends_with(crate::journal::checkpoint_file_name(shard))
+                || path.ends_with(crate::journal::journal_file_name(shard))
+        })
+    };
+    for path in stale {
+        if own(path) {
+            continue;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", path, None, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The store on the real machine: what is appended is read back, survives a restart, and keeps its order.
+
+use std::rc::Rc;
+
+use corelog_engine::batch::{BatchBuilder, Codec};
+use corelog_engine::log::LogConfig;
+use corelog_engine::shard::{AppendOptions, ReadRequest, ReadUpTo, Shard, ShardId, Store, StoreConfig};
+use corelog_engine::{Offset, Result, Timestamp, TopicId, TopicPartition};
+
+fn small(dir: &std::path::Path, shards: usize) -> StoreConfig {
+    StoreConfig {
+        shards,
+        pin: false,
+        journal_bytes: 32 << 20,
+        arena_bytes: 16 << 20,
+        cache_bytes: 8 << 20,
+        checkpoint_interval_ms: 100,
+        ..StoreConfig::new(dir)
+    }
+}
+
+fn batch(first: i64, records: i64, value_bytes: usize) -> Vec<u8> {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let mut builder = BatchBuilder::new(Codec::None);
+    for number in first..first + records {
+        let mut value = format!("value-{number}-").into_bytes();
+        value.resize(value_bytes.max(value.len()), b'x');
+        builder.push(Timestamp(now), Some(format!("key-{number}").as_bytes()), Some(&value), &[]);
+    }
+    builder.build(Offset::ZERO)
+}
+
+async fn read_all(shard: &Rc<Shard>, name: &TopicPartition) -> Result<Vec<(i64, String)>> {
+    let mut from = shard.offsets(name)?.start;
+    let mut all = Vec::new();
+    loop {
+        let request = ReadRequest { from, bytes_max: 1 << 20, at_least_one: true, up_to: ReadUpTo::HighWatermark };
+        let read = shard.read(name, request).await?;
+        if read.bytes == 0 {
+            return Ok(all);
+        }
+        let bytes = read.to_vec();
+        for found in corelog_engine::batch::scan(&bytes) {
+            let (position, header) = found?;
+            let batch = &bytes[position..position + header.size_bytes()];
+            for record in corelog_engine::batch::records(batch, 1 << 24)?.iter() {
+                let record = record?;
+                all.push((record.offset.0, String::from_utf8(record.key.expect("a key").to_vec()).expect("text")));
+            }
+        }
+        from = read.next_offset;
+    }
+}
+
+fn check(all: &[(i64, String)], count: i64) {
+    assert_eq!(all.len() as i64, count);
+    for (place, (offset, key)) in all.iter().enumerate() {
+        assert_eq!((*offset, key.as_str()), (place as i64, format!("key-{place}").as_str()));
+    }
+}
+
+/// Appends `batches` of `records` from offset `first` on and waits until all are flushed.
+fn fill(store: &Store, name: &TopicPartition, first: i64, batches: i64, records: i64, value_bytes: usize) {
+    let topic = name.clone();
+    store
+        .call_blocking(store.shard_of(name), move |shard| {
+            Box::pin(async move {
+                let mut next = Offset(first);
+                for number in 0..batches {
+                    let bytes = batch(first + number * records, records, value_bytes);
+                    shard.room().await;
+                    let appended = shard.append(&topic, &bytes, AppendOptions::default()).expect("appended");
+                    assert_eq!(appended.base_offset, next);
+                    next = appended.next_offset;
+                }
+                shard.flushed(&topic, next).await.expect("flushed");
+            })
+        })
+        .expect("the shard answers");
+}
+
+fn read_back(store: &Store, name: &TopicPartition) -> Vec<(i64, String)> {
+    let topic = name.clone();
+    let shard = store.shard_of(name);
+    store
+        .call_blocking(shard, move |shard| Box::pin(async move { read_all(&shard, &topic).await }))
+        .expect("answers")
+        .expect("read")
+}
+
+fn create(store: &Store, name: &TopicPartition, config: LogConfig) {
+    let topic = name.clone();
+    store
+        .call_blocking(store.shard_of(name), move |shard| {
+            Box::pin(async move { shard.create(&topic, TopicId::random(), config).await })
+        })
+        .expect("answers")
+        .expect("created");
+}
+
+#[test]
+fn what_was_appended_is_read_back_across_rolls_and_restarts() {
+    for flush_messages in [1, u64::MAX] {
+        for (records, value_bytes) in [(1, 10), (100, 100), (300, 2000)] {
+            let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+            let name = TopicPartition::new("numbers", 0);
+            let config = LogConfig { segment_bytes: 3 << 20, flush_messages, ..LogConfig::default() };
+            let batches = (24 << 20) / (records * (value_bytes as i64 + 20)).max(12_000);
+            let store = Store::open(small(dir.path(), 1)).expect("opens");
+            create(&store, &name, config.clone());
+            fill(&store, &name, 0, batches, records, value_bytes);
+            check(&read_back(&store, &name), batches * records);
+            store.close().expect("closes");
+            drop(store);
+            let store = Store::open(small(dir.path(), 2)).expect("opens again");
+            check(&read_back(&store, &name), batches * records);
+            fill(&store, &name, batches * records, batches, records, value_bytes);
+            check(&read_back(&store, &name), 2 * batches * records);
+            store.close().expect("closes");
+        }
+    }
+}
+
+#[test]
+fn a_second_store_in_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(small(dir.path(), 1)).expect("opens");
+    let second = Store::open(small(dir.path(), 1)).err().expect("is refused").to_string();
+    assert!(second.contains("in use by another process"), "{second}");
+    store.close().expect("closes");
+    drop(store);
+    Store::open(small(dir.path(), 1)).expect("opens").close().expect("closes");
+}
+
+#[test]
+fn thousands_of_partitions_are_created_and_found_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(small(dir.path(), 2)).expect("opens");
+    for number in 0..500 {
+        let name = TopicPartition::new("many", number);
+        create(&store, &name, LogConfig::default());
+        fill(&store, &name, 0, 1, 3, 20);
+    }
+    store.close().expect("closes");
+    drop(store);
+    let store = Store::open(small(dir.path(), 1)).expect("opens");
+    assert_eq!(store.partitions().len(), 500);
+    for number in 0..500 {
+        check(&read_back(&store, &TopicPartition::new("many", number)), 3);
+    }
+    let _ = ShardId(0);
+    store.close().expect("closes");
+}

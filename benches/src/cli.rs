@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Where the data goes: on the disk to be measured. Made if missing; removed files are only ours
     #[arg(long, global = true, default_value = ".bench-data")]
     data_dir: PathBuf,
-    /// Where the report goes, in a directory <UTC date>-<host>
+    /// Where the report goes, in a directory `<UTC date>-<host>`
     #[arg(long, global = true, default_value = "results")]
     results_dir: PathBuf,
     /// Interleaved rounds per case [default: 5, quick 2]

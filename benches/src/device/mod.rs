@@ -1,7 +1,7 @@
 //! The disk without us: what the kernel and the device give to whoever asks in the best known way.
 //!
 //! - [`arena`]: huge-page memory for the buffers
-//! - [`file`]: files in a known state: overwritten before, or allocated and unwritten
+//! - [`mod@file`]: files in a known state: overwritten before, or allocated and unwritten
 //! - [`ring`]: a raw io_uring loop with registered buffers and files, the limit that ratios are taken against
 //! - [`baseline`]: the same through tokio-uring's file API
 //! - [`fio`]: the same through fio, where it is installed

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::parts::broker::{self, BrokerArguments, PeerArguments};
 use crate::parts::device::{self, DeviceArguments};
 use crate::report::aim::Ratios;
 use crate::report::summary::SCHEMA;
@@ -42,6 +43,10 @@ pub struct Arguments {
 enum Command {
     /// What the disk gives to a raw io_uring loop, fio and tokio-uring
     Device(DeviceArguments),
+    /// Produce and fetch through a corelog of its own over the Kafka protocol
+    Broker(BrokerArguments),
+    /// The same load against any Kafka broker
+    Peer(PeerArguments),
     /// Write the CSV, SVG and HTML of an earlier run again from its summary.json
     Render {
         /// The directory of the run
@@ -98,6 +103,10 @@ impl Arguments {
         let suffix = if self.quick { "-quick" } else { "" };
         match &self.part {
             Some(Command::Device(arguments)) => Ok((vec![device::run(run, arguments)?], format!("-device{suffix}"))),
+            Some(Command::Broker(arguments)) => Ok((vec![broker::run(run, arguments)?], format!("-broker{suffix}"))),
+            Some(Command::Peer(arguments)) => {
+                Ok((vec![broker::peer(run, arguments)?], format!("-peer-{}{suffix}", arguments.name)))
+            }
             Some(Command::Render { .. }) => unreachable!("handled before"),
             None => Ok((all(run), suffix.to_owned())),
         }
@@ -107,7 +116,10 @@ impl Arguments {
 /// Every part with its defaults. One that fails is reported and does not stop the others.
 fn all(run: &mut Run) -> Vec<Part> {
     type Body = fn(&mut Run) -> Result<Part>;
-    let bodies: [(&str, Body); 1] = [("device", |run| device::run(run, &DeviceArguments::default()))];
+    let bodies: [(&str, Body); 2] = [
+        ("device", |run| device::run(run, &DeviceArguments::default())),
+        ("broker", |run| broker::run(run, &BrokerArguments::default())),
+    ];
     let parts = bodies.into_iter().map(|(name, body)| {
         body(run).unwrap_or_else(|error| {
             run.progress.line(&format!("{name} failed: {error:#}"));

@@ -3,6 +3,7 @@
 //! - [`arena`]: huge-page memory for the buffers
 //! - [`mod@file`]: files in a known state: overwritten before, or allocated and unwritten
 //! - [`ring`]: a raw io_uring loop with registered buffers and files, the limit that ratios are taken against
+//! - [`commits`]: durable commits of many partitions, without a journal of ours
 //! - [`baseline`]: the same through tokio-uring's file API
 //! - [`fio`]: the same through fio, where it is installed
 //!
@@ -10,6 +11,7 @@
 
 pub mod arena;
 pub mod baseline;
+pub mod commits;
 pub mod file;
 pub mod fio;
 pub mod ring;

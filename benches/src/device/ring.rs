@@ -23,8 +23,8 @@ pub const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 /// A ring with registered memory.
 pub struct RawLoop {
-    ring: IoUring,
-    arena: Arena,
+    pub(super) ring: IoUring,
+    pub(super) arena: Arena,
     registered: bool,
 }
 
@@ -71,26 +71,17 @@ impl RawLoop {
 
     /// Does the work on `file` and measures it; costs are the caller's to add.
     pub fn run(&mut self, file: &File, work: Work) -> Result<Sample> {
-        self.run_on(std::slice::from_ref(file), work)
-    }
-
-    /// Like [`run`](RawLoop::run) over several files, operation by operation in turn, each file with a place of its own.
-    /// Several files are not registered.
-    pub fn run_on(&mut self, files: &[File], work: Work) -> Result<Sample> {
         ensure!(work.depth <= DEPTH_MAX && work.depth > 0, "at most {DEPTH_MAX} operations in flight");
         ensure!(work.block_bytes * work.depth <= self.arena.len(), "the arena is too small for {work:?}");
-        ensure!(work.file_bytes >= work.block_bytes as u64 && !files.is_empty(), "the file is too small for {work:?}");
-        let fixed_file = self.registered && files.len() == 1;
-        if fixed_file {
-            self.ring
-                .submitter()
-                .register_files_update(0, &[files[0].as_raw_fd()])
-                .context("cannot register a file")?;
+        ensure!(work.file_bytes >= work.block_bytes as u64, "the file is too small for {work:?}");
+        if self.registered {
+            let update = self.ring.submitter().register_files_update(0, &[file.as_raw_fd()]);
+            update.context("cannot register a file")?;
         }
-        let mut places = vec![0u64; files.len()];
+        let mut place = 0u64;
         let mut started_at = [Instant::now(); DEPTH_MAX];
         let mut sample = Sample::default();
-        let (mut issued_bytes, mut issued, mut in_flight) = (0u64, 0usize, 0usize);
+        let (mut issued_bytes, mut in_flight) = (0u64, 0usize);
         let mut free: Vec<usize> = (0..work.depth).rev().collect();
         let start = Instant::now();
         loop {
@@ -98,15 +89,12 @@ impl RawLoop {
             let more = now - start < work.time_max;
             while more && issued_bytes < work.bytes_max {
                 let Some(slot) = free.pop() else { break };
-                let turn = issued % files.len();
-                let place = &mut places[turn];
-                if *place + work.block_bytes as u64 > work.file_bytes {
-                    *place = 0;
+                if place + work.block_bytes as u64 > work.file_bytes {
+                    place = 0;
                 }
-                self.push(&files[turn], fixed_file, work, slot, *place)?;
-                *place += work.block_bytes as u64;
+                self.push(file, work, slot, place)?;
+                place += work.block_bytes as u64;
                 started_at[slot] = now;
-                issued += 1;
                 issued_bytes += work.block_bytes as u64;
                 in_flight += 1;
             }
@@ -136,14 +124,14 @@ impl RawLoop {
         Ok(sample)
     }
 
-    fn push(&mut self, file: &File, fixed_file: bool, work: Work, slot: usize, place: u64) -> Result<()> {
+    fn push(&mut self, file: &File, work: Work, slot: usize, place: u64) -> Result<()> {
         let memory = self.arena.at(slot * work.block_bytes);
         let length = work.block_bytes as u32;
         let fd = types::Fd(file.as_raw_fd());
         let sync = if work.operation == Operation::DurableWrite { libc::RWF_DSYNC } else { 0 };
         macro_rules! entry {
             ($operation:ident $(, $buffer:expr)?) => {
-                if fixed_file {
+                if self.registered {
                     opcode::$operation::new(types::Fixed(0), memory, length $(, $buffer)?)
                 } else {
                     opcode::$operation::new(fd, memory, length $(, $buffer)?)
@@ -156,7 +144,7 @@ impl RawLoop {
             (_, true) => entry!(WriteFixed, 0).offset(place).rw_flags(sync).build(),
             (_, false) => entry!(Write).offset(place).rw_flags(sync).build(),
         };
-        // SAFETY: `memory` is the slot's own part of the arena, which outlives the operation: `run_on` returns only when
+        // SAFETY: `memory` is the slot's own part of the arena, which outlives the operation: `run` returns only when
         // nothing is in flight, or with an error that ends the run while `self` still owns ring and arena.
         unsafe { self.ring.submission().push(&entry.user_data(slot as u64)) }.context("the submission queue is full")
     }

@@ -1,0 +1,100 @@
+//! The broker as a child process of the harness: started, waited for until it serves, and ended.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long the broker may take until it serves, and to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `corelog serve`, killed when dropped.
+#[derive(Debug)]
+pub struct BrokerProcess {
+    child: Child,
+    address: String,
+}
+
+impl BrokerProcess {
+    /// The broker's binary: the one given, else `corelog` beside this program.
+    pub fn binary(given: Option<&Path>) -> Result<PathBuf> {
+        if let Some(path) = given {
+            return Ok(path.to_path_buf());
+        }
+        let own = std::env::current_exe().context("cannot find this program’s own place")?;
+        let beside = own.with_file_name("corelog");
+        if !beside.exists() {
+            bail!("there is no broker at {}; build it (cargo build --release) or give --broker PATH", beside.display());
+        }
+        Ok(beside)
+    }
+
+    /// Starts it on a free port with its data in `data_dir`, and returns once it serves.
+    pub fn start(binary: &Path, data_dir: &Path, settings: &[String]) -> Result<BrokerProcess> {
+        let mut command = Command::new(binary);
+        command.arg("serve").arg("--data-dir").arg(data_dir).args(["--listen", "127.0.0.1:0"]);
+        for setting in settings {
+            command.arg("-o").arg(setting);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let output = child.stdout.take().expect("stdout is piped");
+        let (sender, receiver) = mpsc::channel();
+        // The thread reads on to the end, so that the broker never blocks on a full pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("corelog ready on ") {
+                    let _ = sender.send(address.trim().to_owned());
+                }
+            }
+        });
+        let address = receiver.recv_timeout(PATIENCE);
+        let mut broker = BrokerProcess { child, address: String::new() };
+        match address {
+            Ok(address) => broker.address = address,
+            Err(_) => bail!("{} did not say that it serves within {PATIENCE:?}", binary.display()),
+        }
+        Ok(broker)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it cleanly and waits.
+    pub fn stop(mut self) -> Result<()> {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let began = std::time::Instant::now();
+        while began.elapsed() < PATIENCE {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("the broker did not end within {PATIENCE:?} of SIGTERM")
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -155,6 +155,11 @@ impl Io {
         let mut name = path.as_os_str().to_owned();
         name.push(".tmp");
         let temporary = Path::new(&name);
+        // A rename that a power cut tore may have left the file under both names: writing to the one would destroy the other.
+        match self.remove_file(temporary).await {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         let written = match self {
             Io::Uring(io) => io.write_synced(temporary, contents).await,
             Io::Sim(io) => io.write_synced(temporary, contents).await,

@@ -1,11 +1,12 @@
 //! The journal on a disk: what was acknowledged is found again, what was not is not believed, and damage is told from a crash.
 
 use std::future::Future;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
-use corelog_engine::io::{self, Io};
+use corelog_engine::io::sim::{Faults, SimConfig, Simulation};
+use corelog_engine::io::{self, Io, OpenMode, Sync};
 use corelog_engine::journal::{
     Checkpoint, Entry, Journal, JournalMark, OwnedEntry, PartitionKey, RING_START, ScannedGroup, Written,
     journal_file_name, read_journal,
@@ -24,6 +25,25 @@ fn on_the_real_machine(case: Case) {
     io::run(options, |io| case(io, path)).expect("an io_uring");
 }
 
+fn on_the_simulated_machine(case: Case) {
+    let faults = Faults {
+        short_reads: 100_000,
+        short_writes: 100_000,
+        slow: 50_000,
+        slow_time: Duration::from_millis(3),
+        ..Default::default()
+    };
+    for seed in 0..3 {
+        let config = SimConfig { arena_bytes: 8 * MIB as usize, faults: faults.clone(), ..Default::default() };
+        Simulation::new(seed, config).run(|io| async move {
+            let dir = PathBuf::from("/data");
+            io.create_dir_all(&dir).await.expect("a directory");
+            case(io, dir).await;
+        });
+    }
+}
+
+/// Each case becomes a test in each world.
 macro_rules! cases {
     ($(async fn $name:ident($io:ident: Io, $dir:ident: PathBuf) $body:block)*) => {
         mod cases {
@@ -35,6 +55,9 @@ macro_rules! cases {
         mod uring {
             $(#[test] fn $name() { super::on_the_real_machine(super::cases::$name); })*
         }
+        mod sim {
+            $(#[test] fn $name() { super::on_the_simulated_machine(super::cases::$name); })*
+        }
     };
 }
 
@@ -44,7 +67,9 @@ fn id() -> PartitionKey {
 
 /// The bytes of entry `number`, `len` of them.
 fn payload(number: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|at| (number.wrapping_mul(0x9e37_79b9) ^ at.wrapping_mul(31) ^ (at >> 8)) as u8).collect()
+    let mut bytes = (number ^ 0x9e37_79b9_7f4a_7c15).to_le_bytes().repeat(len.div_ceil(8));
+    bytes.truncate(len);
+    bytes
 }
 
 async fn create(io: &Io, dir: &Path, generation: u64) -> Journal {
@@ -90,15 +115,20 @@ async fn found(io: &Io, dir: &Path, mark: JournalMark) -> Vec<u64> {
     numbers(&read_journal(io, &dir.join(journal_file_name(0)), mark).await.expect("a sound journal").groups)
 }
 
-fn file(dir: &Path) -> std::fs::File {
-    std::fs::OpenOptions::new().read(true).write(true).open(dir.join(journal_file_name(0))).expect("the journal")
+/// Changes bytes of the journal's file behind its back.
+async fn change(io: &Io, dir: &Path, at: u64, change: impl FnOnce(&mut [u8])) {
+    let file = io.open(&dir.join(journal_file_name(0)), OpenMode::Write).await.expect("the journal");
+    let block = Position(at).block_start();
+    let (read, buffer) = file.read_at(io.alloc(4096), block, 4096).await;
+    read.expect("a block");
+    let mut changed = io.alloc(4096);
+    changed.extend_from_slice(&buffer);
+    change(&mut changed.filled_mut()[(at - block.0) as usize..]);
+    file.write_at(&[changed.slice(0..4096)], block, Sync::Data).await.expect("a block");
 }
 
-fn flip(dir: &Path, at: u64) {
-    let mut byte = [0];
-    file(dir).read_exact_at(&mut byte, at).expect("a byte");
-    file(dir).write_all_at(&[byte[0] ^ 0x10], at).expect("a byte");
-    file(dir).sync_all().expect("a sync");
+async fn flip(io: &Io, dir: &Path, at: u64) {
+    change(io, dir, at, |bytes| bytes[0] ^= 0x10).await;
 }
 
 cases! {
@@ -129,13 +159,14 @@ cases! {
         let last = write(&mut journal, 1, 10_000).await;
         for torn in [0, 512, 4096, 9728] {
             let mut sector = [0; 512];
-            file(&dir).read_exact_at(&mut sector, last.position.0 + torn).expect("a sector");
-            file(&dir).write_all_at(&[0; 512], last.position.0 + torn).expect("a sector");
-            file(&dir).sync_all().expect("a sync");
+            change(&io, &dir, last.position.0 + torn, |bytes| {
+                sector.copy_from_slice(&bytes[..512]);
+                bytes[..512].fill(0);
+            })
+            .await;
             assert_eq!(found(&io, &dir, JournalMark::first(1)).await, [0], "torn at {torn}");
-            file(&dir).write_all_at(&sector, last.position.0 + torn).expect("a sector");
+            change(&io, &dir, last.position.0 + torn, |bytes| bytes[..512].copy_from_slice(&sector)).await;
         }
-        file(&dir).sync_all().expect("a sync");
         assert_eq!(found(&io, &dir, JournalMark::first(1)).await, [0, 1]);
     }
 
@@ -157,7 +188,7 @@ cases! {
         assert!(wrapped > 7 && wrapped + 2 < marks.len(), "the first of the lap is {wrapped} of {}", marks.len());
         for (number, damaged) in marks[..marks.len() - 1].iter().enumerate().skip(4) {
             for at in [3, 20, 300_000] {
-                flip(&dir, damaged.position.0 + at);
+                flip(&io, &dir, damaged.position.0 + at).await;
                 let error = read_journal(&io, &dir.join(journal_file_name(0)), mark).await.expect_err("damage");
                 match error {
                     Error::Corrupt { path, position, .. } => {
@@ -166,7 +197,7 @@ cases! {
                     }
                     other => panic!("{other}"),
                 }
-                flip(&dir, damaged.position.0 + at);
+                flip(&io, &dir, damaged.position.0 + at).await;
             }
         }
         assert_eq!(found(&io, &dir, mark).await.len(), marks.len() - 4);
@@ -187,7 +218,7 @@ cases! {
         assert_eq!(found(&io, &dir, JournalMark::first(1)).await, [0, 1, 2]);
         // Once a group was sealed behind them, the first of the two is missed.
         write(&mut journal, 3, 100).await;
-        flip(&dir, first_at.position.0 + 5000);
+        flip(&io, &dir, first_at.position.0 + 5000).await;
         let error = read_journal(&io, &dir.join(journal_file_name(0)), JournalMark::first(1)).await.expect_err("damage");
         assert!(matches!(error, Error::Corrupt { position, .. } if position == Some(first_at.position)), "{error}");
     }
@@ -210,7 +241,7 @@ cases! {
         assert_eq!(found(&io, &dir, JournalMark::first(3)).await, [0u64; 0]);
         let later = JournalMark { generation: 3, sequence: 9, position: Position(40960) };
         assert!(matches!(read_journal(&io, &path, later).await, Err(Error::Corrupt { .. })));
-        std::fs::write(&path, [0; 8192]).expect("a file");
+        io.append_file(&path, 0, vec![0; 8192]).await.expect("a file");
         assert_eq!(found(&io, &dir, JournalMark::first(3)).await, [0u64; 0]);
         assert!(matches!(read_journal(&io, &path, later).await, Err(Error::Corrupt { .. })));
     }
@@ -218,13 +249,12 @@ cases! {
     async fn a_newer_journal_is_refused_by_name(io: Io, dir: PathBuf) {
         let mut journal = create(&io, &dir, 1).await;
         let at = write(&mut journal, 0, 100).await.position.0;
-        let mut header = [0; 64];
-        file(&dir).read_exact_at(&mut header, at).expect("a header");
-        header[8] = 7;
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..]);
-        header[12..16].copy_from_slice(&crc.to_le_bytes());
-        file(&dir).write_all_at(&header, at).expect("a header");
-        file(&dir).sync_all().expect("a sync");
+        change(&io, &dir, at, |header| {
+            header[8] = 7;
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..64]);
+            header[12..16].copy_from_slice(&crc.to_le_bytes());
+        })
+        .await;
         let path = dir.join(journal_file_name(0));
         let newer = read_journal(&io, &path, JournalMark::first(1)).await.expect_err("newer");
         assert!(matches!(newer, Error::NewerFormat { found: 7, .. }), "{newer}");
@@ -253,7 +283,8 @@ cases! {
         let journal = Journal::create(&io, &dir, 0, 2, 20 * MIB).await.expect("a journal");
         assert_eq!(journal.ready_bytes(), journal.capacity_bytes(), "what was prewritten stays so");
         let smaller = Journal::create(&io, &dir, 0, 3, 10 * MIB).await.expect("a journal");
-        assert_eq!(std::fs::metadata(dir.join(journal_file_name(0))).expect("a file").len(), 10 * MIB);
+        let length = io.file_len(&dir.join(journal_file_name(0))).await.expect("a length");
+        assert_eq!(length, Some(10 * MIB));
         assert_eq!(smaller.ready_bytes(), smaller.capacity_bytes());
     }
 
@@ -265,7 +296,7 @@ cases! {
             checkpoint.store(&io, &dir).await.expect("a checkpoint");
             assert_eq!(Checkpoint::load(&io, &dir, 4).await.expect("a checkpoint"), Some(checkpoint));
         }
-        std::fs::rename(dir.join("corelog-checkpoint-4"), dir.join("corelog-checkpoint-5")).expect("a rename");
+        io.rename(&dir.join("corelog-checkpoint-4"), &dir.join("corelog-checkpoint-5")).await.expect("a rename");
         assert!(matches!(Checkpoint::load(&io, &dir, 5).await, Err(Error::Corrupt { .. })), "another shard's");
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::parts::append::{self, AppendArguments};
 use crate::parts::broker::{self, BrokerArguments, PeerArguments};
 use crate::parts::device::{self, DeviceArguments};
 use crate::report::aim::Ratios;
@@ -43,6 +44,8 @@ pub struct Arguments {
 enum Command {
     /// What the disk gives to a raw io_uring loop, fio and tokio-uring
     Device(DeviceArguments),
+    /// Appends on one shard beside raw writes, not durable and durable
+    Append(AppendArguments),
     /// Produce and fetch through a corelog of its own over the Kafka protocol
     Broker(BrokerArguments),
     /// The same load against any Kafka broker
@@ -103,6 +106,7 @@ impl Arguments {
         let suffix = if self.quick { "-quick" } else { "" };
         match &self.part {
             Some(Command::Device(arguments)) => Ok((vec![device::run(run, arguments)?], format!("-device{suffix}"))),
+            Some(Command::Append(arguments)) => Ok((vec![append::run(run, arguments)?], format!("-append{suffix}"))),
             Some(Command::Broker(arguments)) => Ok((vec![broker::run(run, arguments)?], format!("-broker{suffix}"))),
             Some(Command::Peer(arguments)) => {
                 Ok((vec![broker::peer(run, arguments)?], format!("-peer-{}{suffix}", arguments.name)))
@@ -116,8 +120,9 @@ impl Arguments {
 /// Every part with its defaults. One that fails is reported and does not stop the others.
 fn all(run: &mut Run) -> Vec<Part> {
     type Body = fn(&mut Run) -> Result<Part>;
-    let bodies: [(&str, Body); 2] = [
+    let bodies: [(&str, Body); 3] = [
         ("device", |run| device::run(run, &DeviceArguments::default())),
+        ("append", |run| append::run(run, &AppendArguments::default())),
         ("broker", |run| broker::run(run, &BrokerArguments::default())),
     ];
     let parts = bodies.into_iter().map(|(name, body)| {

@@ -1,5 +1,7 @@
 //! The parts of the report, one file each; each is a sub-command too.
 
+pub mod append;
 pub mod broker;
 pub mod device;
+pub mod embedded;
 pub mod payload;

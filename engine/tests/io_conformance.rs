@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_engine::io::sim::{Faults, SimConfig, Simulation};
-use corelog_engine::io::{self, Io, OpenMode, Slice, Sync};
+use corelog_engine::io::{self, Io, OpenMode, RingMode, Slice, Sync, UringOptions};
 use corelog_engine::{Error, Position};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,9 +17,9 @@ const MIB: usize = 1 << 20;
 
 type Case = fn(Io, PathBuf) -> Pin<Box<dyn Future<Output = ()>>>;
 
-fn on_the_real_machine(case: Case) {
+fn on_the_real_machine(case: Case, options: UringOptions) {
     let dir = tempfile::tempdir().expect("a directory");
-    let options = io::UringOptions { arena_bytes: 8 * MIB, ..Default::default() };
+    let options = UringOptions { arena_bytes: 8 * MIB, ..options };
     let path = dir.path().to_path_buf();
     io::run(options, |io| case(io, path)).expect("an io_uring");
 }
@@ -53,7 +53,20 @@ macro_rules! cases {
             })*
         }
         mod uring {
-            $($(#[$attribute])* #[test] fn $name() { super::on_the_real_machine(super::cases::$name); })*
+            use super::*;
+            $($(#[$attribute])* #[test] fn $name() { on_the_real_machine(cases::$name, UringOptions::default()); })*
+        }
+        /// As where the kernel is older, memory may not be locked and the file system has no O_DIRECT.
+        mod uring_poor {
+            use super::*;
+            $($(#[$attribute])* #[test] fn $name() {
+                for ring_mode in [RingMode::Coop, RingMode::Plain] {
+                    let options = UringOptions {
+                        ring_mode, ring_entries: 8, huge_pages: false, registered: false, direct: false, ..Default::default()
+                    };
+                    on_the_real_machine(cases::$name, options);
+                }
+            })*
         }
         mod sim {
             $($(#[$attribute])* #[test] fn $name() { super::on_the_simulated_machine(super::cases::$name); })*

@@ -20,8 +20,8 @@ use crate::types::{BLOCK_BYTES, Position};
 const STALLS_MAX: u32 = 8;
 /// The slices of one operation; the kernel takes 1024.
 const SLICES_PER_WRITE: usize = 256;
-/// The bytes of one operation, a whole number of blocks below what the kernel takes (2 GiB).
-const BYTES_PER_READ: usize = 1 << 30;
+/// The bytes of one read or slice at most, a whole number of blocks below what the kernel takes (2 GiB).
+const BYTES_MAX: usize = 1 << 30;
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +90,7 @@ impl File {
         let mut stalls = 0;
         let read = loop {
             let at = position + done as u64;
-            let wanted = (len - done).min(BYTES_PER_READ);
+            let wanted = (len - done).min(BYTES_MAX);
             if wanted == 0 {
                 break Ok(done);
             }
@@ -137,6 +137,11 @@ impl File {
         for slice in slices {
             assert_blocks(slice.len() as u64, "a slice's length");
             assert_blocks(slice.as_ptr() as u64, "a slice's place in memory");
+            assert!(
+                slice.len() <= BYTES_MAX,
+                "a slice of {} bytes is written at once, {BYTES_MAX} may be",
+                slice.len()
+            );
         }
         let mut left = joined(slices);
         let mut at = position;

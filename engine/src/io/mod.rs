@@ -220,10 +220,10 @@ impl Io {
         }
     }
 
-    /// Runs a task on this thread beside the others. It is dropped when the world ends.
+    /// Runs a task on this thread beside the others. It is dropped when the world ends; if it panics, the world ends.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         match self {
-            Io::Uring(_) => drop(tokio::task::spawn_local(task)),
+            Io::Uring(io) => io.spawn(task),
             Io::Sim(io) => io.spawn(task),
         }
     }

@@ -1,6 +1,5 @@
 //! A file on the disk ring: one operation per call, on registered memory and a registered file where there are any.
 
-use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,12 +15,33 @@ use super::{FIXED_BUFFER_BYTES, World};
 use crate::io::buffer::{Buffer, Slice};
 use crate::io::file::{OpenMode, Sync};
 
+/// Builds an entry for the registered file where there is one, else for the descriptor.
+macro_rules! entry {
+    ($file:expr, $fd:ident => $entry:expr) => {
+        match $file.0.place {
+            Some(place) => {
+                let $fd = types::Fixed(place);
+                $entry.build()
+            }
+            None => {
+                let $fd = types::Fd($file.0.fd.as_raw_fd());
+                $entry.build()
+            }
+        }
+    };
+}
+
+/// The index of the registered piece of the arena that a place in it belongs to.
+fn piece(place: usize) -> u16 {
+    (place / FIXED_BUFFER_BYTES) as u16
+}
+
 /// An open file; closed when nobody, no operation in flight either, holds it.
 pub(super) struct OpenFile {
     world: Rc<World>,
     fd: OwnedFd,
     /// Its place in the ring's table of files.
-    place: Cell<Option<u32>>,
+    place: Option<u32>,
 }
 
 /// A file of the real machine.
@@ -44,7 +64,7 @@ impl UringFile {
         };
         let fd = OwnedFd::from(file);
         let place = world.register_file(fd.as_raw_fd());
-        Ok(UringFile(Rc::new(OpenFile { world: Rc::clone(world), fd, place: Cell::new(place) })))
+        Ok(UringFile(Rc::new(OpenFile { world: Rc::clone(world), fd, place })))
     }
 
     /// Reads up to `len` bytes at `at` into the spare part of `buffer` after its first `skip` bytes; the caller advances.
@@ -60,17 +80,8 @@ impl UringFile {
         let (start, len) = (spare.as_mut_ptr(), len as u32);
         let world = &self.0.world;
         let entry = match world.arena.registered_place(owner, start) {
-            Some(place) => {
-                let index = (place / FIXED_BUFFER_BYTES) as u16;
-                self.entry(
-                    |fd| opcode::ReadFixed::new(fd, start, len, index).offset(at).build(),
-                    |fd| opcode::ReadFixed::new(fd, start, len, index).offset(at).build(),
-                )
-            }
-            None => self.entry(
-                |fd| opcode::Read::new(fd, start, len).offset(at).build(),
-                |fd| opcode::Read::new(fd, start, len).offset(at).build(),
-            ),
+            Some(place) => entry!(self, fd => opcode::ReadFixed::new(fd, start, len, piece(place)).offset(at)),
+            None => entry!(self, fd => opcode::Read::new(fd, start, len).offset(at)),
         };
         // SAFETY: `Held` owns the buffer, whose spare part is at this address wherever the `Buffer` is moved and is seen
         // by nobody else.
@@ -127,43 +138,29 @@ impl UringFile {
         let (start, len) = (slice.as_ptr(), slice.len() as u32);
         match self.0.world.arena.registered_place(slice.arena(), start) {
             Some(place) => {
-                let index = (place / FIXED_BUFFER_BYTES) as u16;
-                self.entry(
-                    |fd| opcode::WriteFixed::new(fd, start, len, index).offset(at).rw_flags(flags).build(),
-                    |fd| opcode::WriteFixed::new(fd, start, len, index).offset(at).rw_flags(flags).build(),
-                )
+                entry!(self, fd => opcode::WriteFixed::new(fd, start, len, piece(place)).offset(at).rw_flags(flags))
             }
-            None => self.entry(
-                |fd| opcode::Write::new(fd, start, len).offset(at).rw_flags(flags).build(),
-                |fd| opcode::Write::new(fd, start, len).offset(at).rw_flags(flags).build(),
-            ),
+            None => entry!(self, fd => opcode::Write::new(fd, start, len).offset(at).rw_flags(flags)),
         }
     }
 
     fn write_many_entry(&self, slices: &[Slice], places: &[libc::iovec], at: u64, flags: i32) -> squeue::Entry {
         let (list, count) = (places.as_ptr(), places.len() as u32);
         let world = &self.0.world;
-        let mut indexes = slices.iter().map(|slice| {
-            world.arena.registered_place(slice.arena(), slice.as_ptr()).map(|place| place / FIXED_BUFFER_BYTES)
-        });
-        let first = indexes.next().flatten();
-        match first.filter(|first| world.known.write_many_fixed && indexes.all(|index| index == Some(*first))) {
-            Some(index) => self.entry(
-                |fd| opcode::WritevFixed::new(fd, list, count, index as u16).offset(at).rw_flags(flags).build(),
-                |fd| opcode::WritevFixed::new(fd, list, count, index as u16).offset(at).rw_flags(flags).build(),
-            ),
-            None => self.entry(
-                |fd| opcode::Writev::new(fd, list, count).offset(at).rw_flags(flags).build(),
-                |fd| opcode::Writev::new(fd, list, count).offset(at).rw_flags(flags).build(),
-            ),
+        let mut pieces =
+            slices.iter().map(|slice| world.arena.registered_place(slice.arena(), slice.as_ptr()).map(piece));
+        let first = pieces.next().flatten();
+        match first.filter(|first| world.known.write_many_fixed && pieces.all(|piece| piece == Some(*first))) {
+            Some(piece) => {
+                entry!(self, fd => opcode::WritevFixed::new(fd, list, count, piece).offset(at).rw_flags(flags))
+            }
+            None => entry!(self, fd => opcode::Writev::new(fd, list, count).offset(at).rw_flags(flags)),
         }
     }
 
     /// Makes what was written durable (fdatasync).
     pub(crate) async fn sync(&self) -> io::Result<()> {
-        let flags = types::FsyncFlags::DATASYNC;
-        let entry = self
-            .entry(|fd| opcode::Fsync::new(fd).flags(flags).build(), |fd| opcode::Fsync::new(fd).flags(flags).build());
+        let entry = entry!(self, fd => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC));
         let result = self.simple(entry).await;
         self.0.world.count(&result, |counters, _| counters.syncs += 1);
         result.map(drop)
@@ -171,10 +168,7 @@ impl UringFile {
 
     /// Reserves room and extends the file to it (fallocate, mode 0).
     pub(crate) async fn allocate(&self, from: u64, len: u64) -> io::Result<()> {
-        let entry = self.entry(
-            |fd| opcode::Fallocate::new(fd, len).offset(from).build(),
-            |fd| opcode::Fallocate::new(fd, len).offset(from).build(),
-        );
+        let entry = entry!(self, fd => opcode::Fallocate::new(fd, len).offset(from));
         self.simple(entry).await.map(drop)
     }
 
@@ -183,8 +177,7 @@ impl UringFile {
         if !self.0.world.known.truncate {
             return Ok(nix::unistd::ftruncate(&self.0.fd, len as i64)?);
         }
-        let entry =
-            self.entry(|fd| opcode::Ftruncate::new(fd, len).build(), |fd| opcode::Ftruncate::new(fd, len).build());
+        let entry = entry!(self, fd => opcode::Ftruncate::new(fd, len));
         self.simple(entry).await.map(drop)
     }
 
@@ -198,23 +191,11 @@ impl UringFile {
         let operation = unsafe { self.0.world.ring.push(entry, Held::File(Rc::clone(&self.0))) };
         checked(operation.await.0)
     }
-
-    /// Builds an entry for the registered file where there is one, else for the descriptor.
-    fn entry(
-        &self,
-        fixed: impl FnOnce(types::Fixed) -> squeue::Entry,
-        plain: impl FnOnce(types::Fd) -> squeue::Entry,
-    ) -> squeue::Entry {
-        match self.0.place.get() {
-            Some(place) => fixed(types::Fixed(place)),
-            None => plain(types::Fd(self.0.fd.as_raw_fd())),
-        }
-    }
 }
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
+        if let Some(place) = self.place {
             self.world.unregister_file(place);
         }
     }

@@ -6,7 +6,9 @@ use std::future::Future;
 use std::io;
 use std::os::fd::RawFd;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Waker;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit};
@@ -41,6 +43,8 @@ const FIXED_BUFFERS_MAX: usize = 1024;
 pub struct UringOptions {
     /// The core that the thread is pinned to; `None` leaves it to the kernel.
     pub core: Option<usize>,
+    /// The best way to set up the ring that is tried; worse ones follow where the kernel is older.
+    pub ring_mode: RingMode,
     /// Operations that are submitted with one system call at most; rounded up to a power of two.
     pub ring_entries: u32,
     /// The bytes of registered memory for reads and writes; rounded up to 2 MiB.
@@ -59,6 +63,7 @@ impl Default for UringOptions {
     fn default() -> UringOptions {
         UringOptions {
             core: None,
+            ring_mode: RingMode::Defer,
             ring_entries: 256,
             arena_bytes: 64 << 20,
             huge_pages: true,
@@ -74,6 +79,9 @@ impl Default for UringOptions {
 /// # Errors
 /// [`Error::Unsupported`] where io_uring is missing or forbidden, with what to change; what is merely slower is a warning
 /// in [`IoFacts`] and in the log.
+///
+/// # Panics
+/// Where `main` or a task of this world panics, and where it is called within an asynchronous runtime.
 pub fn run<F, Fut, T>(options: UringOptions, main: F) -> Result<T>
 where
     F: FnOnce(Io) -> Fut,
@@ -85,7 +93,13 @@ where
     let runtime = tokio_uring::Runtime::new(&builder).map_err(|error| probe::explain(&error))?;
     let result = runtime.block_on(async {
         world.ring.start().map_err(|error| probe::explain(&error))?;
-        Ok(main(Io::Uring(UringIo(Rc::clone(&world)))).await)
+        let mut main = pin!(main(Io::Uring(UringIo(Rc::clone(&world)))));
+        let until_the_end = std::future::poll_fn(|context| {
+            *world.main_waker.borrow_mut() = Some(context.waker().clone());
+            assert!(!world.task_panicked.get(), "a task panicked, and its world ends with it");
+            main.as_mut().poll(context)
+        });
+        Ok(until_the_end.await)
     });
     // Tasks that are left are dropped first; then nothing can be queued any more, and what is in flight is awaited.
     drop(runtime);
@@ -106,19 +120,22 @@ struct World {
     /// Lists for operations on many slices, to be used again.
     iovecs: RefCell<Vec<Vec<libc::iovec>>>,
     random: Cell<u64>,
+    main_waker: RefCell<Option<Waker>>,
+    task_panicked: Cell<bool>,
 }
 
 impl World {
     fn new(options: UringOptions) -> Result<World> {
         let mut warnings = Vec::new();
-        if let Some(core) = options.core
-            && let Err(error) = pin(core)
-        {
-            warnings
-                .push(format!("the thread could not be pinned to core {core} ({error}); check taskset and cgroups"));
-        }
-        let (uring, ring_mode) = probe::create_ring(options.ring_entries)?;
-        if ring_mode != RingMode::Defer {
+        let core = options.core.filter(|core| match pin(*core) {
+            Ok(()) => true,
+            Err(error) => {
+                warnings.push(format!("the thread is not pinned to core {core} ({error}): check taskset and cgroups"));
+                false
+            }
+        });
+        let (uring, ring_mode) = probe::create_ring(options.ring_entries, options.ring_mode)?;
+        if ring_mode != options.ring_mode {
             warnings.push(format!("the disk ring runs in mode {}: Linux 6.1 or later is faster", ring_mode.name()));
         }
         let known = probe::known(&uring)?;
@@ -146,7 +163,7 @@ impl World {
             huge_pages_bytes_granted,
             registered_buffers,
             fixed_files,
-            core: options.core.filter(|_| !warnings.iter().any(|warning| warning.contains("pinned"))),
+            core,
             warnings,
         };
         Ok(World {
@@ -159,6 +176,8 @@ impl World {
             places: RefCell::new((0..fixed_files).rev().collect()),
             iovecs: RefCell::default(),
             random: Cell::new(seed()),
+            main_waker: RefCell::default(),
+            task_panicked: Cell::new(false),
         })
     }
 
@@ -273,6 +292,20 @@ fn seed() -> u64 {
     high ^ low.rotate_left(32) | 1
 }
 
+/// Lies in each task and is dropped with it.
+struct EndsTheWorld(Rc<World>);
+
+impl Drop for EndsTheWorld {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.task_panicked.set(true);
+            if let Some(waker) = self.0.main_waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
 /// The real machine, as one thread sees it.
 #[derive(Clone)]
 pub struct UringIo(Rc<World>);
@@ -290,7 +323,11 @@ impl UringIo {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                // Removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
             let Ok(name) = entry.file_name().into_string() else { continue };
             entries.push(DirEntry { name, is_dir: metadata.is_dir(), len: metadata.len() });
         }
@@ -347,6 +384,16 @@ impl UringIo {
     pub(super) fn unix_time(&self) -> Timestamp {
         let now = clock_gettime(ClockId::CLOCK_REALTIME).expect("Linux has a clock");
         Timestamp(now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000)
+    }
+
+    /// The runtime would keep a task's panic to itself; a bug in one ends its world instead.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let bug = EndsTheWorld(Rc::clone(&self.0));
+        let task = async move {
+            let _bug = bug;
+            task.await;
+        };
+        drop(tokio::task::spawn_local(task));
     }
 
     pub(super) fn random(&self) -> u64 {

@@ -28,9 +28,10 @@ pub(super) struct Known {
     pub(super) truncate: bool,
 }
 
-/// Makes the best ring that the kernel allows.
-pub(super) fn create_ring(entries: u32) -> Result<(IoUring, RingMode)> {
-    for mode in [RingMode::Defer, RingMode::Coop, RingMode::Plain] {
+/// Makes the best ring that the kernel allows, of `best` and what comes after it.
+pub(super) fn create_ring(entries: u32, best: RingMode) -> Result<(IoUring, RingMode)> {
+    let modes = [RingMode::Defer, RingMode::Coop, RingMode::Plain];
+    for mode in modes.into_iter().skip_while(|mode| *mode != best) {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_clamp();
         match mode {
@@ -48,7 +49,7 @@ pub(super) fn create_ring(entries: u32) -> Result<(IoUring, RingMode)> {
             Err(error) => return Err(explain(&error)),
         }
     }
-    unreachable!("the plain mode returns")
+    panic!("{best:?} is not a mode of a ring")
 }
 
 /// Which operations the ring knows; an error where one that is needed is missing.

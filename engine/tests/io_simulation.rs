@@ -206,6 +206,36 @@ fn a_replaced_file_is_the_old_or_the_new_one_and_the_new_one_once_that_was_said(
 }
 
 #[test]
+fn a_file_is_replaced_again_and_again_through_power_cuts() {
+    for seed in 0..300 {
+        let sim = Simulation::new(seed, small());
+        let path = Path::new("/checkpoint");
+        sim.run(|io| async move { io.replace_file(path, vec![0; 100]).await.expect("replaced") });
+        let mut said = 0;
+        for round in 0..6u8 {
+            let last = Rc::new(Cell::new(said));
+            let say = Rc::clone(&last);
+            sim.run_until(Stop::AfterOperations(1 + (seed * 7 + u64::from(round) * 5) % 20), |io| async move {
+                for step in 1..=3 {
+                    let tag = round * 3 + step;
+                    io.replace_file(path, vec![tag; 100 * usize::from(tag)]).await.expect("replaced");
+                    say.set(tag);
+                }
+            });
+            sim.crash();
+            let left = sim.contents(path).expect("it was durable");
+            let tag = left[0];
+            assert!(
+                tag >= last.get() && left == vec![tag; if tag == 0 { 100 } else { 100 * usize::from(tag) }],
+                "seed {seed}: {}",
+                last.get()
+            );
+            said = tag;
+        }
+    }
+}
+
+#[test]
 fn a_rename_may_come_apart_unless_the_file_system_keeps_a_journal() {
     let outcomes = |renames_tear: bool| -> HashSet<(bool, bool)> {
         (0..200)

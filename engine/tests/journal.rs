@@ -236,6 +236,21 @@ cases! {
         assert_eq!(found(&io, &dir, JournalMark::first(2)).await, [10], "group 2 of generation 1 is right behind");
     }
 
+    async fn a_generation_that_was_used_is_refused(io: Io, dir: PathBuf) {
+        let mut journal = create(&io, &dir, 5).await;
+        write(&mut journal, 0, 5000).await;
+        for generation in [4, 5] {
+            match Journal::create(&io, &dir, 0, generation, CAPACITY).await {
+                Err(Error::Corrupt { position, what, .. }) => {
+                    assert_eq!(position, Some(RING_START));
+                    assert!(what.contains("a checkpoint is missing"), "{what}");
+                }
+                other => panic!("{:?}", other.map(|_| ())),
+            }
+        }
+        create(&io, &dir, 6).await;
+    }
+
     async fn a_missing_or_cut_file_is_empty_only_at_the_first_mark(io: Io, dir: PathBuf) {
         let path = dir.join(journal_file_name(0));
         assert_eq!(found(&io, &dir, JournalMark::first(3)).await, [0u64; 0]);
@@ -282,7 +297,11 @@ cases! {
         drop(journal);
         let journal = Journal::create(&io, &dir, 0, 2, 20 * MIB).await.expect("a journal");
         assert_eq!(journal.ready_bytes(), journal.capacity_bytes(), "what was prewritten stays so");
-        let smaller = Journal::create(&io, &dir, 0, 3, 10 * MIB).await.expect("a journal");
+        let mut smaller = Journal::create(&io, &dir, 0, 3, 10 * MIB).await.expect("a journal");
+        assert_eq!(found(&io, &dir, JournalMark::first(1)).await.len(), number as usize, "nothing was cut off yet");
+        let cut = smaller.plan_growth().expect("a cut").run().await.expect("a cut");
+        smaller.apply_growth(cut);
+        assert!(smaller.plan_growth().is_none());
         let length = io.file_len(&dir.join(journal_file_name(0))).await.expect("a length");
         assert_eq!(length, Some(10 * MIB));
         assert_eq!(smaller.ready_bytes(), smaller.capacity_bytes());

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::io::{Buffer, File, Io, OpenMode, Slice, Sync};
 use crate::journal::cursor::Cursor;
 use crate::journal::entry::Entry;
-use crate::journal::group::{GROUP_BYTES_MAX, GROUP_HEADER_BYTES, GroupEncoder, GroupHeader, JournalMark};
+use crate::journal::group::{GROUP_BYTES_MAX, GROUP_HEADER_BYTES, GroupEncoder, GroupHeader, JournalMark, NotAGroup};
 use crate::journal::placement::{Placement, RING_START};
 use crate::types::{BLOCK_BYTES, Position};
 
@@ -56,15 +56,21 @@ pub struct Journal {
     file: File,
     shard: u32,
     capacity: Position,
+    /// The length of the file; beyond the capacity where an earlier opening had a larger one.
+    length: Position,
     placement: Placement,
     /// Every group with a smaller sequence was applied.
     flushed_before: u64,
 }
 
 impl Journal {
-    /// Opens the shard's journal in `dir` for a new generation, or makes it. What the file holds must no longer be
-    /// needed, and no group of `generation` may ever have been written to it: the checkpoint with the mark
-    /// [`JournalMark::first`] of `generation` must be durable before the first group is.
+    /// Opens the shard's journal in `dir` for a new generation, or makes it. No group of `generation` or a later one may
+    /// ever have been written to it, and the checkpoint with the mark [`JournalMark::first`] of `generation` must be
+    /// durable before the first group is written; this itself changes no group that the file holds.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the file has groups of this or a later generation, as it does when its checkpoint was
+    /// lost: they would be taken for new ones.
     pub async fn create(io: &Io, dir: &Path, shard: u32, generation: u64, capacity_bytes: u64) -> Result<Journal> {
         let path = dir.join(journal_file_name(shard));
         if capacity_bytes < CAPACITY_BYTES_MIN {
@@ -73,23 +79,20 @@ impl Journal {
         }
         let capacity = Position(capacity_bytes).block_start();
         let file = io.open(&path, OpenMode::Create).await?;
-        let length = file.len().await?;
-        if length > capacity {
-            file.truncate(capacity).await?;
-        }
-        let mut end = length.min(capacity).block_start().max(RING_START);
-        if !has_header(io, &file, &path, shard).await? {
+        let mut length = file.len().await?.block_start();
+        if !takes_over(io, &file, &path, shard, generation).await? {
             let mut header = io.alloc(BLOCK_BYTES as usize);
             header.extend_from_slice(&encode_header(shard));
             file.write_at(&[header.slice(0..BLOCK_BYTES as usize)], Position::ZERO, Sync::Data).await?;
+            length = length.max(RING_START);
         }
-        if end.0 < INITIAL_BYTES {
-            prewrite(io, &file, end, Position(INITIAL_BYTES)).await?;
+        if length.0 < INITIAL_BYTES {
+            prewrite(io, &file, length, Position(INITIAL_BYTES)).await?;
             io.sync_dir(dir).await?;
-            end = Position(INITIAL_BYTES);
+            length = Position(INITIAL_BYTES);
         }
-        let placement = Placement::new(generation, end);
-        Ok(Journal { io: io.clone(), file, shard, capacity, placement, flushed_before: 1 })
+        let placement = Placement::new(generation, length.min(capacity));
+        Ok(Journal { io: io.clone(), file, shard, capacity, length, placement, flushed_before: 1 })
     }
 
     /// The file, which [`SealedGroup::write`] writes to.
@@ -170,15 +173,17 @@ impl Journal {
         self.capacity - RING_START
     }
 
-    /// The next step of growth; `None` where the file has its size. One step at a time.
+    /// The next step of growth, or the cut of a file that is larger than it should be; `None` where it has its size. One
+    /// step at a time, and not before the first checkpoint of this generation is durable.
     pub fn plan_growth(&self) -> Option<Growth> {
-        let from = self.placement.end();
+        let from = self.length;
         let to = self.capacity.min(from + GROWTH_BYTES);
-        (from < to).then(|| Growth { io: self.io.clone(), file: self.file.clone(), from, to })
+        (from != to).then(|| Growth { io: self.io.clone(), file: self.file.clone(), from, to })
     }
 
     /// Makes use of what was prewritten.
     pub fn apply_growth(&mut self, grown: Grown) {
+        self.length = grown.to;
         self.placement.grow(grown.to);
     }
 }
@@ -271,9 +276,13 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Prewrites the step.
+    /// Prewrites the step, or cuts the file.
     pub async fn run(self) -> Result<Grown> {
-        prewrite(&self.io, &self.file, self.from, self.to).await?;
+        if self.to < self.from {
+            self.file.truncate(self.to).await?;
+        } else {
+            prewrite(&self.io, &self.file, self.from, self.to).await?;
+        }
         Ok(Grown { to: self.to })
     }
 }
@@ -333,9 +342,28 @@ pub fn decode_header(path: &Path, block: &[u8]) -> Result<Option<u32>> {
     Ok(Some(shard))
 }
 
-async fn has_header(io: &Io, file: &File, path: &Path, shard: u32) -> Result<bool> {
-    let buffer = io.alloc(BLOCK_BYTES as usize);
-    let (read, buffer) = file.read_at(buffer, Position::ZERO, BLOCK_BYTES as usize).await;
-    read?;
-    Ok(decode_header(path, &buffer)? == Some(shard))
+/// Whether the file has its header block. Fails where it has groups that are not older than `generation`: the first
+/// group of a generation, and of a lap, is at the start of the ring, so one of the last generation is there.
+async fn takes_over(io: &Io, file: &File, path: &Path, shard: u32, generation: u64) -> Result<bool> {
+    let buffer = io.alloc(2 * BLOCK_BYTES as usize);
+    let (read, buffer) = file.read_at(buffer, Position::ZERO, 2 * BLOCK_BYTES as usize).await;
+    let blocks = buffer.split_at_checked(BLOCK_BYTES as usize);
+    if read? == 0 {
+        return Ok(false);
+    }
+    let (head, first) = blocks.unwrap_or((&buffer, &[]));
+    let has_header = decode_header(path, head)? == Some(shard);
+    let last = match GroupHeader::parse(first) {
+        Ok(header) => header.generation,
+        Err(NotAGroup::Newer { generation, .. }) => generation,
+        Err(_) => return Ok(has_header),
+    };
+    if last >= generation {
+        let what = format!(
+            "it has groups of generation {last}, and generation {generation} would begin: a checkpoint is missing; restore \
+             the checkpoint files, or move this file away to give up what only it has"
+        );
+        return Err(Error::corrupt(path, Some(RING_START), what));
+    }
+    Ok(has_header)
 }

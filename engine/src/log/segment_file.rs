@@ -17,6 +17,8 @@ struct State {
     file: Option<File>,
     /// The file's length, where the file is known to exist.
     allocated: Option<Position>,
+    /// The file's name was synced: a process that died may have left one that a power cut takes away.
+    named: bool,
 }
 
 /// The file of one segment.
@@ -36,7 +38,7 @@ impl SegmentFile {
         SegmentFile {
             path,
             segment_bytes,
-            state: tokio::sync::Mutex::new(State { file: None, allocated: None }),
+            state: tokio::sync::Mutex::new(State { file: None, allocated: None, named: false }),
             unsynced: Cell::new(false),
             open: Cell::new(false),
             used: Cell::new(false),
@@ -104,8 +106,9 @@ impl SegmentFile {
                 io.remove_file(&recycled).await?;
             }
             let file = io.open(&self.path, OpenMode::Create).await?;
-            if exists.is_none() {
+            if !state.named {
                 io.sync_dir(directory).await?;
+                state.named = true;
             }
             state.allocated = Some(file.len().await?);
             state.file = Some(file);

@@ -37,6 +37,8 @@ impl Shard {
         loop {
             let interval = Duration::from_millis(self.checkpoint_interval_ms());
             self.wait_for_checkpoint(interval).await;
+            let _turn = self.checkpointing.lock().await;
+            // A shard that closes makes its last checkpoint itself; one after it would miss the partitions that ended.
             if self.closing.get() || self.failed().is_err() {
                 return;
             }
@@ -66,7 +68,8 @@ impl Shard {
         .await;
     }
 
-    /// Makes a checkpoint, where anything changed since the last one.
+    /// Makes a checkpoint, where anything changed since the last one. The caller holds [`Shard::checkpointing`] where others
+    /// may make one too.
     pub(super) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
         let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         let mark = self.journal.borrow().head();

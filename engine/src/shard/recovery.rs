@@ -584,8 +584,11 @@ impl Replays<'_> {
         if whole == 0 {
             return Ok(());
         }
-        let path = self.dir.join(replay.name().to_string()).join(segment_file_name(replay.state.segment, "log"));
+        let dir = self.dir.join(replay.name().to_string());
+        let path = dir.join(segment_file_name(replay.state.segment, "log"));
         let file = self.io.open(&path, OpenMode::Create).await?;
+        // Whoever made the file may have died before its name was durable, and the next checkpoint counts on it.
+        self.io.sync_dir(&dir).await?;
         let end = replay.write_from + whole as u64;
         let allocated = file.len().await?;
         if allocated < end {
@@ -609,8 +612,10 @@ impl Replays<'_> {
         self.write_blocks(id).await?;
         let replay = &self.partitions[&id];
         let state = &replay.state;
-        let path = self.dir.join(replay.name().to_string()).join(segment_file_name(state.segment, "log"));
+        let dir = self.dir.join(replay.name().to_string());
+        let path = dir.join(segment_file_name(state.segment, "log"));
         let file = self.io.open(&path, OpenMode::Create).await?;
+        self.io.sync_dir(&dir).await?;
         if !replay.bytes.is_empty() {
             let mut block = self.io.alloc(BLOCK_BYTES as usize);
             block.extend_from_slice(&replay.bytes);

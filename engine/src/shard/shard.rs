@@ -70,6 +70,8 @@ pub struct Shard {
     pub(super) disk_full: Cell<bool>,
     pub(super) failure: RefCell<Option<Error>>,
     pub(super) closing: Cell<bool>,
+    /// Held while a checkpoint is made: one at a time, or an older one could replace a newer.
+    pub(super) checkpointing: tokio::sync::Mutex<()>,
     /// Whether partitions were deleted since the last checkpoint, or none was made yet.
     pub(super) partitions_gone: Cell<bool>,
     /// The indexes of sealed segments in memory, oldest first, with their bytes.
@@ -105,6 +107,7 @@ impl Shard {
             disk_full: Cell::new(false),
             failure: RefCell::new(None),
             closing: Cell::new(false),
+            checkpointing: tokio::sync::Mutex::new(()),
             partitions_gone: Cell::new(false),
             indexes: RefCell::default(),
             observer: RefCell::new(None),

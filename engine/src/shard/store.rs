@@ -52,14 +52,18 @@ impl Store {
             let reason = format!("{} is not between 1 and 1024", config.shards);
             return Err(Error::Setting { name: "corelog.cores".into(), reason });
         }
+        let made = unsynced(&config.dir, |dir| dir.exists());
         std::fs::create_dir_all(&config.dir).map_err(|error| Error::io("create", &config.dir, None, error))?;
         let lock = lock(&config.dir)?;
         let recovered = {
             let options = UringOptions { arena_bytes: 32 << 20, ..ring_options(&config, None) };
             let dir = config.dir.clone();
-            let recovery = std::thread::Builder::new()
-                .name("corelog-recovery".into())
-                .spawn(move || io::run(options, move |io| async move { recover(&io, &dir).await })?);
+            let recovery = std::thread::Builder::new().name("corelog-recovery".into()).spawn(move || {
+                io::run(options, move |io| async move {
+                    sync_names(&io, &made).await?;
+                    recover(&io, &dir).await
+                })?
+            });
             let recovery =
                 recovery.map_err(|error| Error::io("spawn a thread for", &lock_path(&config.dir), None, error))?;
             recovery.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?
@@ -221,7 +225,15 @@ impl Shard {
 
     /// A store of one shard inside a world that runs already: for simulations, and for programs that have a runtime of their own.
     pub async fn open_alone(io: &Io, config: StoreConfig) -> Result<Rc<Shard>> {
+        let mut present = Vec::new();
+        for dir in config.dir.ancestors() {
+            if io.modified(dir).await.is_ok() {
+                present.push(dir.to_path_buf());
+            }
+        }
+        let made = unsynced(&config.dir, |dir| present.iter().any(|present| present == dir));
         io.create_dir_all(&config.dir).await?;
+        sync_names(io, &made).await?;
         let recovered = recover(io, &config.dir).await?;
         let config = StoreConfig { shards: 1, ..config };
         let shard = Shard::open(io, config, 0, recovered.generation, recovered.partitions, recovered.recycled).await?;
@@ -305,7 +317,9 @@ impl Shard {
                 self.close_partition(partition).await?;
             }
         }
+        let turn = self.checkpointing.lock().await;
         self.checkpoint().await?;
+        drop(turn);
         for partition in all {
             partition.fail(Error::Closed);
         }
@@ -391,6 +405,28 @@ fn shard_of(name: &TopicPartition, shards: usize) -> ShardId {
 
 fn ring_options(config: &StoreConfig, core: Option<usize>) -> UringOptions {
     UringOptions { core, arena_bytes: config.arena_bytes, direct: config.direct, ..UringOptions::default() }
+}
+
+/// The directories whose names may not survive a power cut: the data directory, which an earlier start may have made and died, and
+/// those above it that do not exist yet.
+fn unsynced(dir: &Path, exists: impl Fn(&Path) -> bool) -> Vec<std::path::PathBuf> {
+    let mut named = dir.ancestors().filter(|dir| dir.file_name().is_some());
+    let own = named.next().map(Path::to_path_buf);
+    own.into_iter().chain(named.take_while(|dir| !exists(dir)).map(Path::to_path_buf)).collect()
+}
+
+/// Makes directories survive a power cut: without it a fresh store, and all that it acknowledged, may be gone with its name.
+async fn sync_names(io: &Io, dirs: &[std::path::PathBuf]) -> Result<()> {
+    for dir in dirs.iter().rev() {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match io.sync_dir(parent).await {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                tracing::warn!(dir = %dir.display(), "whether its name survives a power cut is up to its parent, which cannot be read");
+            }
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 fn lock_path(dir: &Path) -> std::path::PathBuf {

@@ -12,8 +12,8 @@ use corelog_replication::NodeId;
 use corelog_replication::metadata::record::{Config, Endpoint, ProducerIds};
 use corelog_replication::metadata::{
     AlterConfig, AlterOperation, ClusterImage, ConfigResource, Decision, MetadataRecord, NewTopic, Registration,
-    ResourceType, TopicRules, TopicSelector, decide_create_topics, decide_delete_topics,
-    decide_incremental_alter_configs, decide_register_broker, log,
+    ResourceType, TopicRules, TopicSelector, batch, decide_create_topics, decide_delete_topics,
+    decide_incremental_alter_configs, decide_register_broker,
 };
 use uuid::Uuid;
 
@@ -31,9 +31,9 @@ impl Written {
         for record in &decision.records {
             builder.push(NOW, None, Some(&record.encode()), &[]);
         }
-        let batch = builder.build(image.next_offset());
-        log::replay(image, &batch, |_| self.records += 1).expect("replays");
-        self.bytes.extend(batch);
+        let bytes = builder.build(image.next_offset());
+        batch::replay(image, &bytes, |_| self.records += 1).expect("replays");
+        self.bytes.extend(bytes);
         decision.reply
     }
 }
@@ -95,8 +95,8 @@ fn a_change_that_could_not_be_written_whole_is_refused() {
             value: Some("v".repeat(value).into()),
         })
     };
-    assert!(log::encode(&[config(1 << 20)], NOW).is_ok());
-    let error = log::encode(&vec![config(1 << 20); 17], NOW).expect_err("too large");
+    assert!(batch::encode(&[config(1 << 20)], NOW).is_ok());
+    let error = batch::encode(&vec![config(1 << 20); 17], NOW).expect_err("too large");
     assert_eq!(error.refusal.code(), 44);
 }
 
@@ -105,16 +105,16 @@ fn a_log_begun_anew_with_the_image_has_the_same_state() {
     let written = write();
     let mut image = ClusterImage::new("cluster");
     for (position, header) in corelog_engine::batch::scan(&written.bytes).map(|found| found.expect("ours")) {
-        log::replay(&mut image, &written.bytes[position..position + header.size_bytes()], |_| {}).expect("replays");
+        batch::replay(&mut image, &written.bytes[position..position + header.size_bytes()], |_| {}).expect("replays");
     }
     let mut anew = ClusterImage::new("cluster");
     anew.skip_to(image.next_offset());
-    let batches = log::encode_image(&image, NOW, 200);
+    let batches = batch::encode_image(&image, NOW, 200);
     assert!(batches.len() > 2, "several batches");
-    for batch in batches {
-        let mut moved = batch.clone();
+    for bytes in batches {
+        let mut moved = bytes.clone();
         moved[..8].copy_from_slice(&anew.next_offset().0.to_be_bytes());
-        log::replay(&mut anew, &moved, |_| {}).expect("replays");
+        batch::replay(&mut anew, &moved, |_| {}).expect("replays");
     }
     image.skip_to(anew.next_offset());
     assert_eq!(anew, image);

@@ -5,10 +5,15 @@
 //! nowhere else, so what a restart rebuilds is what was live.
 //!
 //! * [`record`], `wire`: the records, in Apache Kafka's own formats.
-//! * [`image`]: the state, and what each record does to it. [`log`]: decisions as record batches.
+//! * [`image`]: the state, and what each record does to it. [`batch`]: decisions as
+//!   record batches. [`log`]: the log that has them, on a shard of the engine.
 //! * [`topics`], [`partitions`], [`configs`], [`brokers`]: the decisions. [`name`]: what a topic may be called.
 //! * [`meta_properties`]: who a data directory belongs to.
 
+use corelog_engine::TopicId;
+use uuid::Uuid;
+
+pub mod batch;
 pub mod brokers;
 pub mod configs;
 pub mod decision;
@@ -21,6 +26,7 @@ pub mod record;
 pub mod topics;
 mod wire;
 
+pub use batch::BatchFault;
 pub use brokers::{Registration, decide_register_broker};
 pub use configs::{
     AlterConfig, AlterOperation, ConfigCheck, ConfigResource, Settings, decide_alter_configs,
@@ -28,6 +34,7 @@ pub use configs::{
 };
 pub use decision::{Decision, MetadataError, Refusal};
 pub use image::{ClusterImage, ConfigMap, PartitionImage, ReplayError, TopicImage};
+pub use log::MetadataLog;
 pub use meta_properties::MetaProperties;
 pub use partitions::{NewPartitions, decide_create_partitions};
 pub use record::{MetadataRecord, ResourceType};
@@ -38,3 +45,5 @@ pub use wire::RecordError;
 
 /// The topic that holds the metadata log; its only partition is 0.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
+/// Its id, the same in every cluster (`org.apache.kafka.common.Uuid.METADATA_TOPIC_ID`).
+pub const METADATA_TOPIC_ID: TopicId = TopicId(Uuid::from_u128(1));

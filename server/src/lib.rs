@@ -1,6 +1,21 @@
 //! The broker: the Apache Kafka protocol over the corelog store.
+//!
+//! * [`serve`] starts a broker in this process; the binary and tests do no more.
+//! * [`protocol`] frames and messages; `net` sockets; `api` a handler per API.
+//! * `broker` what all of it shares; `controller` and `leaders` carry out what `corelog_replication` decides.
+//! * [`config`] the settings.
 
 #![forbid(unsafe_code)]
 
+mod api;
+mod broker;
 pub mod config;
+mod controller;
+mod join;
+mod leaders;
+mod net;
 pub mod protocol;
+mod serve;
+mod topic_settings;
+
+pub use serve::{Running, serve};

@@ -1,2 +1,133 @@
-//! Entry.
-fn main() {}
+//! The binary `corelog`: a broker, and the tools that look into its data directory.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use corelog_server::config::{ConfigError, Given, Settings};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A durable commit log that speaks the Apache Kafka protocol.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves clients, until SIGTERM or Ctrl-C. This is what `corelog` does without a command.
+    Serve(ServeArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// A server.properties file; the flags go before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory (`log.dirs`), created where it is missing.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen (`listeners`); port 0 picks a free one.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Shards, each a thread on a core of its own (`corelog.cores`).
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
+    /// A setting; may be repeated, the last one counts.
+    #[arg(short = 'o', value_name = "KEY=VALUE")]
+    option: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    // Before any thread is started, so that each inherits it and only `wait_for_end` takes the signals.
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    signals.thread_block().expect("signals can be blocked");
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        None => serve(&cli.serve, &signals),
+        Some(Command::Serve(args)) => serve(&args, &signals),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("corelog: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &ServeArgs, signals: &SigSet) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    log_to_stderr();
+    raise_descriptor_limit();
+    let settings = args.settings()?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let running = corelog_server::serve(settings)?;
+    let mut stdout = io::stdout();
+    // Whoever started us may not listen.
+    let _ = writeln!(stdout, "corelog ready on {}", running.addr()).and_then(|()| stdout.flush());
+    let signal = signals.wait()?;
+    tracing::info!(%signal, "shutting down");
+    let again = *signals;
+    std::thread::spawn(move || {
+        if let Ok(signal) = again.wait() {
+            eprintln!(
+                "corelog: {signal} again: ended without a clean shutdown; the next start recovers from the journal"
+            );
+            std::process::exit(130);
+        }
+    });
+    running.shutdown()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ServeArgs {
+    /// The file's settings, then the flags', then those of `-o`.
+    fn settings(&self) -> Result<Settings, ConfigError> {
+        let mut given = match &self.config {
+            Some(path) => Given::from_file(path)?,
+            None => Vec::new(),
+        };
+        if let Some(dir) = &self.data_dir {
+            given.push(Given::from_flag("--data-dir", "log.dirs", dir.to_string_lossy()));
+        }
+        if let Some(listen) = &self.listen {
+            given.push(Given::from_flag("--listen", "listeners", format!("PLAINTEXT://{listen}")));
+        }
+        if let Some(cores) = self.cores {
+            given.push(Given::from_flag("--cores", "corelog.cores", cores.to_string()));
+        }
+        for option in &self.option {
+            given.push(Given::from_option(option)?);
+        }
+        Settings::new(&given)
+    }
+}
+
+/// Logs go to stderr, at `info` or what `RUST_LOG` says.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+/// Partitions and connections are descriptors; the soft limit is often 1024.
+fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}

@@ -293,6 +293,11 @@ impl Shard {
         Ok(appended)
     }
 
+    /// Whether fewer bytes wait for the disk than half of the bound.
+    pub fn has_room(&self) -> bool {
+        self.backlog_bytes.get() <= self.config.backlog_bytes_max / 2
+    }
+
     /// Returns when fewer bytes wait for the disk than the bound allows: a server calls it before it reads more from a client.
     pub async fn room(&self) {
         while self.backlog_bytes.get() > self.config.backlog_bytes_max / 2 && self.check().is_ok() {
@@ -362,6 +367,12 @@ impl Shard {
         let partition = self.partition(name)?;
         let log = partition.log.borrow();
         Ok(log.epochs().end_offset(epoch, log.offsets().end))
+    }
+
+    /// The epoch in which the record at an offset was appended; [`Epoch::NONE`] where it is not known.
+    pub fn epoch_of(&self, name: &TopicPartition, offset: Offset) -> Result<Epoch> {
+        let partition = self.partition(name)?;
+        Ok(partition.log.borrow().epochs().epoch_of(offset).unwrap_or(Epoch::NONE))
     }
 
     /// The log's end or flushed offset moved.

@@ -53,7 +53,6 @@ macro_rules! for_each_api {
         }
     };
 }
-#[cfg(test)]
 pub(crate) use for_each_api;
 
 /// An API: a key, versions, and the layouts of its two messages.

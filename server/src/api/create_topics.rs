@@ -1,0 +1,100 @@
+//! CreateTopics: one decision of the controller for all topics of the request.
+
+use corelog_engine::TopicId;
+use corelog_replication::NodeId;
+use corelog_replication::metadata::{ConfigMap, CreatedTopic, Decision, NewTopic, TopicRules, decide_create_topics};
+
+use super::{Call, errors};
+use crate::config::Settings;
+use crate::protocol::create_topics::{
+    CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use crate::protocol::{ErrorCode, Text};
+use crate::topic_settings;
+
+pub(super) async fn handle(call: Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
+    let names: Vec<Text> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let topics = request.topics.into_iter().map(|topic| new_topic(topic, call.version)).collect();
+    let outcomes = create(&call, topics, request.validate_only).await;
+    let settings = &call.server.broker.settings;
+    let topics = names.into_iter().zip(outcomes).map(|(name, outcome)| match outcome {
+        Ok(created) => CreatableTopicResult {
+            name,
+            topic_id: if request.validate_only { TopicId::ZERO } else { created.id },
+            num_partitions: created.partitions,
+            replication_factor: created.replication_factor,
+            configs: Some(configs(settings, &created.configs)),
+            ..Default::default()
+        },
+        Err((error_code, message)) => {
+            CreatableTopicResult { name, error_code, error_message: Some(Text::from(message)), ..Default::default() }
+        }
+    });
+    CreateTopicsResponse { topics: topics.collect(), ..Default::default() }
+}
+
+/// Creates topics, or only says what would become of them.
+pub(super) async fn create(
+    call: &Call,
+    topics: Vec<NewTopic>,
+    validate_only: bool,
+) -> Vec<Result<CreatedTopic, (ErrorCode, String)>> {
+    let broker = call.server.broker.clone();
+    let count = topics.len();
+    let decided = call.server.decide(move |image| {
+        let settings = &broker.settings;
+        let rules = TopicRules {
+            partitions: settings.broker.partitions,
+            replication_factor: settings.broker.replication_factor,
+            check: &|resource, name, configs| settings.topics.check_resource(resource, name, configs),
+        };
+        let Decision { records, reply } = decide_create_topics(image, &topics, &rules, TopicId::random);
+        if validate_only { Decision::only(reply) } else { Decision { records, reply } }
+    });
+    match decided.await {
+        Ok(outcomes) => {
+            let refused = |error| (errors::metadata_code(&error), error.message);
+            outcomes.into_iter().map(|outcome| outcome.map_err(refused)).collect()
+        }
+        Err(error) => (0..count).map(|_| Err((errors::code(&error), error.to_string()))).collect(),
+    }
+}
+
+fn new_topic(topic: CreatableTopic, version: i16) -> NewTopic {
+    let assignments = topic.assignments.into_iter();
+    NewTopic {
+        name: topic.name.to_string(),
+        // Defaults are for v4 and up (KIP-464); before, -1 is just wrong.
+        partitions: if version < 4 && topic.num_partitions == -1 && assignments.len() == 0 {
+            0
+        } else {
+            topic.num_partitions
+        },
+        replication_factor: if version < 4 && topic.replication_factor == -1 && assignments.len() == 0 {
+            0
+        } else {
+            topic.replication_factor
+        },
+        assignments: assignments
+            .map(|one| (one.partition_index, one.broker_ids.into_iter().map(NodeId).collect()))
+            .collect(),
+        configs: topic
+            .configs
+            .into_iter()
+            .map(|config| (config.name.to_string(), config.value.map(|value| value.to_string())))
+            .collect(),
+    }
+}
+
+/// All settings of the new topic, with where each comes from (KIP-525).
+fn configs(settings: &Settings, overrides: &ConfigMap) -> Vec<CreatableTopicConfigs> {
+    let described = topic_settings::describe(settings, overrides).into_iter();
+    described
+        .map(|setting| CreatableTopicConfigs {
+            name: Text::from_static(setting.name),
+            value: Some(Text::from(setting.value)),
+            config_source: setting.source as i8,
+            ..Default::default()
+        })
+        .collect()
+}

@@ -1,0 +1,143 @@
+//! One handler per API. A handler translates: decode, one call, error code.
+//!
+//! [`begin`] reads a request's header, finds its API in the table of the protocol, and starts its handler, which is
+//! `handle` in the module of the same name. An API in the table without a handler does not compile.
+
+mod errors;
+mod partition;
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod fetch;
+mod list_offsets;
+mod metadata;
+mod produce;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::broker::ShardServer;
+use crate::join::LocalFuture;
+use crate::protocol::{
+    self, Api, ApiFacts, DecodeError, Frame, Reader, RequestHeader, Text, decode_body, encode_response, for_each_api,
+};
+
+/// What a request comes to.
+pub(crate) enum Answer {
+    /// An answer to send.
+    Frame(Frame),
+    /// No answer is wanted (`acks=0`).
+    Nothing,
+    /// No answer is wanted, and it failed: the connection is closed, which is all that can be said.
+    Disconnect,
+}
+
+/// A request that was begun.
+pub(crate) type Answering = LocalFuture<Answer>;
+
+/// A request that was begun, and what its connection needs to know of it.
+pub(crate) struct Begun {
+    pub(crate) answering: Answering,
+    /// Whether it appends.
+    pub(crate) is_produce: bool,
+}
+
+/// Why a request is not begun; the connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The header cannot be read.
+    #[error("malformed request header, {0}")]
+    Header(DecodeError),
+    /// No such API here.
+    #[error("request for an unknown API, key {key} version {version}")]
+    UnknownApi { key: i16, version: i16 },
+    /// The API has no such version here.
+    #[error("request for {api} v{version}, which is not served; v{min} to v{max} are")]
+    UnknownVersion { api: &'static str, version: i16, min: i16, max: i16 },
+    /// The body cannot be read.
+    #[error("malformed {api} v{version} request from client {client_id:?}, {error}")]
+    Malformed { api: &'static str, version: i16, client_id: Option<Text>, error: DecodeError },
+}
+
+/// A request on its way: what a handler may need to know beside the body.
+pub(crate) struct Call {
+    server: Rc<ShardServer>,
+    /// The name of the listener by which it came.
+    listener: Rc<str>,
+    version: i16,
+    correlation_id: i32,
+}
+
+/// What a handler gives back.
+enum Reply<R> {
+    /// This.
+    Answer(R),
+    /// No answer is wanted.
+    Nothing,
+    /// No answer is wanted, and it failed.
+    Disconnect,
+}
+
+impl<R> From<R> for Reply<R> {
+    fn from(response: R) -> Reply<R> {
+        Reply::Answer(response)
+    }
+}
+
+/// Begins the request in `frame`, which came by the listener of this name. To be polled at once and in order of arrival.
+pub(crate) fn begin(server: &Rc<ShardServer>, listener: &Rc<str>, frame: Bytes) -> Result<Begun, Refused> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::read(&mut reader).map_err(Refused::Header)?;
+    let RequestHeader { key, version, correlation_id } = header;
+    let Some(facts) = protocol::api_facts(key) else {
+        return Err(Refused::UnknownApi { key, version });
+    };
+    let call = Call { server: server.clone(), listener: listener.clone(), version, correlation_id };
+    if !facts.serves(version) {
+        if key == protocol::api_versions::ApiVersions::FACTS.key {
+            return Ok(Begun { answering: api_versions::unsupported(&call), is_produce: false });
+        }
+        let (min, max) = (facts.version_min, facts.version_max);
+        return Err(Refused::UnknownVersion { api: facts.name, version, min, max });
+    }
+    let client_id = header.read_client_id(facts, &mut reader).map_err(Refused::Header)?;
+    let answering = dispatch(call, facts, &mut reader);
+    let answering = answering.map_err(|error| Refused::Malformed { api: facts.name, version, client_id, error })?;
+    Ok(Begun { answering, is_produce: key == protocol::produce::Produce::FACTS.key })
+}
+
+macro_rules! dispatch {
+    ($($module:ident $api:ident),* $(,)?) => {
+        fn dispatch(call: Call, facts: &ApiFacts, reader: &mut Reader) -> Result<Answering, DecodeError> {
+            $(if facts.key == <protocol::$module::$api as Api>::FACTS.key {
+                return start::<protocol::$module::$api, _, _>(call, reader, $module::handle);
+            })*
+            unreachable!("{} is in the table", facts.name)
+        }
+    };
+}
+for_each_api!(dispatch);
+
+/// Decodes the body and starts its handler.
+fn start<A: Api, F, R>(
+    call: Call,
+    reader: &mut Reader,
+    handle: impl FnOnce(Call, A::Request) -> F,
+) -> Result<Answering, DecodeError>
+where
+    F: Future<Output = R> + 'static,
+    R: Into<Reply<A::Response>>,
+{
+    let request = decode_body::<A>(reader)?;
+    let (correlation_id, version) = (call.correlation_id, call.version);
+    let reply = handle(call, request);
+    Ok(Box::pin(async move {
+        match reply.await.into() {
+            Reply::Answer(response) => Answer::Frame(encode_response::<A>(correlation_id, version, &response)),
+            Reply::Nothing => Answer::Nothing,
+            Reply::Disconnect => Answer::Disconnect,
+        }
+    }))
+}

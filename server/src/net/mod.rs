@@ -1,0 +1,10 @@
+//! Sockets: one listener per shard and address, connections that answer in the order they were asked.
+
+mod connection;
+mod connections;
+mod input;
+mod listener;
+mod output;
+
+pub(crate) use connections::Connections;
+pub(crate) use listener::{Bound, accept, bind};

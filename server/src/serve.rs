@@ -1,0 +1,185 @@
+//! Starts a broker in this process, and ends it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelog_engine::io::Io;
+use corelog_engine::shard::{ShardId, Store, StoreConfig};
+use corelog_engine::{Error, Result, TopicPartition};
+use corelog_replication::NodeId;
+use corelog_replication::metadata::meta_properties::FILE_NAME;
+use corelog_replication::metadata::record::Endpoint;
+use corelog_replication::metadata::{ClusterImage, METADATA_TOPIC, MetaProperties};
+use uuid::Uuid;
+
+use crate::broker::{Broker, ShardServer};
+use crate::config::{EngineSettings, Listener, Settings};
+use crate::controller::Controller;
+use crate::net;
+
+/// How long a shutdown waits for connections to answer what they were asked.
+const DRAIN_WAIT: Duration = Duration::from_secs(6);
+/// `SecurityProtocol.PLAINTEXT`.
+const PLAINTEXT: i16 = 0;
+
+/// A broker that serves. Dropped, it goes on; [`Running::shutdown`] ends it.
+pub struct Running {
+    addr: SocketAddr,
+    broker: Arc<Broker>,
+}
+
+impl Running {
+    /// Where it listens: the first of `listeners`, with its port.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The store that it serves.
+    pub fn store(&self) -> &Store {
+        &self.broker.store
+    }
+
+    /// Ends it: what was asked is answered, everything is written, the data directory is free. Blocks.
+    ///
+    /// # Errors
+    /// The first fault of the store; what was acknowledged is safe all the same.
+    pub fn shutdown(self) -> Result<()> {
+        self.broker.close();
+        for shard in shards(&self.broker.store) {
+            // A shard that is gone has no connections.
+            let _ = self.broker.store.call_blocking(shard, |_| Box::pin(async { ShardServer::here().begin_drain() }));
+        }
+        for shard in shards(&self.broker.store) {
+            let drained = |_| -> crate::join::LocalFuture<()> {
+                Box::pin(async { ShardServer::here().drained(DRAIN_WAIT).await })
+            };
+            let _ = self.broker.store.call_blocking(shard, drained);
+        }
+        self.broker.store.close()
+    }
+}
+
+fn shards(store: &Store) -> impl Iterator<Item = ShardId> + use<> {
+    (0..store.shards()).map(ShardId)
+}
+
+/// Opens the store, replays the metadata, and serves. Blocks until clients can connect.
+///
+/// # Errors
+/// Whatever keeps it from serving, with what to do about it.
+pub fn serve(settings: Settings) -> Result<Running> {
+    let addrs = settings.broker.listeners.iter().map(resolve).collect::<Result<Vec<SocketAddr>>>()?;
+    let store = Store::open(store_config(&settings.engine))?;
+    let opened = store.clone();
+    start(settings, store, addrs).inspect_err(|_| {
+        // The first fault is the one to tell.
+        let _ = opened.close();
+    })
+}
+
+fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Running> {
+    let home = store.shard_of(&TopicPartition::new(METADATA_TOPIC, 0));
+    let (dir, node) = (settings.engine.dir.clone(), settings.broker.node);
+    let identity = {
+        let dir = dir.clone();
+        store.call_blocking(home, move |shard| Box::pin(async move { identify(shard.io(), &dir, node).await }))??
+    };
+    let image = ClusterImage::new(identity.cluster_id.as_str());
+    let published = Arc::new(image.clone());
+    let broker = Arc::new(Broker::new(store.clone(), settings, Controller::new(image), published));
+    for shard in shards(&store) {
+        let broker = broker.clone();
+        store.call_blocking(shard, |shard| Box::pin(async move { drop(ShardServer::install(broker, shard)) }))?;
+    }
+    let bound = bind(&broker, &addrs)?;
+    let endpoints = endpoints(&broker.settings, &bound);
+    store.call_blocking(home, move |_| {
+        Box::pin(async move { ShardServer::here().start_controller(&dir, endpoints, identity.directory).await })
+    })??;
+    for shard in shards(&store) {
+        store.call_blocking(shard, |_| Box::pin(async { net::accept(&ShardServer::here()) }))?;
+    }
+    Ok(Running { addr: bound[0], broker })
+}
+
+/// The data directory's identity, which a fresh one gets.
+async fn identify(io: &Io, dir: &Path, node: NodeId) -> Result<MetaProperties> {
+    let path = dir.join(FILE_NAME);
+    if io.file_len(&path).await?.is_some() {
+        let identity = MetaProperties::decode(&path, &io.read_file(&path).await?)?;
+        identity.check_node(&path, node)?;
+        return Ok(identity);
+    }
+    let identity = MetaProperties::new(node, || Uuid::new_v4().as_u128());
+    io.replace_file(&path, identity.encode().into_bytes()).await?;
+    Ok(identity)
+}
+
+/// Binds every address on every shard; the addresses with their ports.
+fn bind(broker: &Arc<Broker>, addrs: &[SocketAddr]) -> Result<Vec<SocketAddr>> {
+    let mut bound = Vec::new();
+    for (listener, &addr) in broker.settings.broker.listeners.iter().zip(addrs) {
+        // Alone first: two processes that both share a port would each get some of the clients.
+        let free = broker.store.call_blocking(ShardId(0), move |shard| {
+            Box::pin(async move {
+                let alone = shard.io().listen(addr, false).await?;
+                alone.local_addr().map_err(|error| Error::io("listen at", Path::new(&addr.to_string()), None, error))
+            })
+        })?;
+        let addr = free.map_err(|error| Error::Setting {
+            name: "listeners".into(),
+            reason: format!("{error}; stop what listens there, or choose another address"),
+        })?;
+        for shard in shards(&broker.store) {
+            let name = listener.name.clone();
+            broker.store.call_blocking(shard, move |_| {
+                Box::pin(async move { net::bind(&ShardServer::here(), &name, addr).await })
+            })??;
+        }
+        bound.push(addr);
+    }
+    Ok(bound)
+}
+
+fn resolve(listener: &Listener) -> Result<SocketAddr> {
+    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+    let unresolved =
+        |reason: String| Error::Setting { name: "listeners".into(), reason: format!("{listener}: {reason}") };
+    let mut addrs = (host, listener.port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
+    addrs.next().ok_or_else(|| unresolved("the host has no address".into()))
+}
+
+/// What clients are told of where to connect.
+fn endpoints(settings: &Settings, bound: &[SocketAddr]) -> Vec<Endpoint> {
+    let advertised = settings.broker.advertised.iter().zip(bound);
+    let endpoints = advertised.map(|(advertised, addr)| Endpoint {
+        listener: advertised.name.as_str().into(),
+        host: advertised.host.clone().unwrap_or_else(machine_name).into(),
+        port: advertised.port.unwrap_or(addr.port()),
+        security_protocol: PLAINTEXT,
+    });
+    endpoints.collect()
+}
+
+fn machine_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "localhost".into())
+}
+
+fn store_config(engine: &EngineSettings) -> StoreConfig {
+    let defaults = StoreConfig::new(&engine.dir);
+    StoreConfig {
+        shards: engine.cores.unwrap_or(defaults.shards),
+        pin: engine.pin,
+        journal_bytes: engine.journal_bytes,
+        arena_bytes: engine.arena_bytes,
+        cache_bytes: engine.cache_bytes,
+        checkpoint_interval_ms: engine.checkpoint_interval_ms,
+        recycle_bytes: engine.recycle_bytes,
+        retention_check_ms: engine.retention_check_ms,
+        direct: engine.direct,
+        ..defaults
+    }
+}

@@ -194,3 +194,26 @@ fn a_world_that_ends_waits_for_the_disk_and_not_for_its_tasks() {
         .expect("a world");
     }
 }
+
+#[test]
+fn a_removed_file_gives_its_room_and_descriptor_back_when_it_is_closed() {
+    let open_files = || std::fs::read_dir("/proc/self/fd").expect("a list").count();
+    in_its_own_process("a_removed_file_gives_its_room_and_descriptor_back_when_it_is_closed", || {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("data");
+        io::run(small(), |io| async move {
+            let before = open_files();
+            for _ in 0..50 {
+                let file = io.open(&path, OpenMode::Create).await.expect("a file");
+                file.allocate(Position(0), MIB as u64).await.expect("room");
+                io.remove_file(&path).await.expect("removed");
+            }
+            let patience = io.now() + Duration::from_secs(10);
+            while open_files() > before && io.now() < patience {
+                io.sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(open_files(), before);
+        })
+        .expect("a world");
+    });
+}

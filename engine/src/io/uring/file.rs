@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ macro_rules! entry {
                 $entry.build()
             }
             None => {
-                let $fd = types::Fd($file.0.fd.as_raw_fd());
+                let $fd = types::Fd($file.fd().as_raw_fd());
                 $entry.build()
             }
         }
@@ -39,7 +39,8 @@ fn piece(place: usize) -> u16 {
 /// An open file; closed when nobody, no operation in flight either, holds it.
 pub(super) struct OpenFile {
     world: Rc<World>,
-    fd: OwnedFd,
+    /// There until the file is dropped.
+    fd: Option<OwnedFd>,
     /// Its place in the ring's table of files.
     place: Option<u32>,
 }
@@ -64,7 +65,7 @@ impl UringFile {
         };
         let fd = OwnedFd::from(file);
         let place = world.register_file(fd.as_raw_fd());
-        Ok(UringFile(Rc::new(OpenFile { world: Rc::clone(world), fd, place })))
+        Ok(UringFile(Rc::new(OpenFile { world: Rc::clone(world), fd: Some(fd), place })))
     }
 
     /// Reads up to `len` bytes at `at` into the spare part of `buffer` after its first `skip` bytes; the caller advances.
@@ -175,7 +176,7 @@ impl UringFile {
     /// Cuts or extends the file to `len`.
     pub(crate) async fn truncate(&self, len: u64) -> io::Result<()> {
         if !self.0.world.known.truncate {
-            return Ok(nix::unistd::ftruncate(&self.0.fd, len as i64)?);
+            return Ok(nix::unistd::ftruncate(self.fd(), len as i64)?);
         }
         let entry = entry!(self, fd => opcode::Ftruncate::new(fd, len));
         self.simple(entry).await.map(drop)
@@ -183,7 +184,11 @@ impl UringFile {
 
     /// The file's length.
     pub(crate) fn len(&self) -> io::Result<u64> {
-        Ok(nix::sys::stat::fstat(&self.0.fd)?.st_size as u64)
+        Ok(nix::sys::stat::fstat(self.fd())?.st_size as u64)
+    }
+
+    fn fd(&self) -> &OwnedFd {
+        self.0.fd.as_ref().expect("the file is open")
     }
 
     async fn simple(&self, entry: squeue::Entry) -> io::Result<usize> {
@@ -194,9 +199,18 @@ impl UringFile {
 }
 
 impl Drop for OpenFile {
+    /// The last close of a file that has no name frees its blocks, which takes milliseconds: the kernel does that on a
+    /// worker thread.
     fn drop(&mut self) {
         if let Some(place) = self.place {
             self.world.unregister_file(place);
+        }
+        let Some(fd) = self.fd.take() else { return };
+        let removed = nix::sys::stat::fstat(&fd).is_ok_and(|stat| stat.st_nlink == 0);
+        if removed && !self.world.ring.is_finished() {
+            let entry = opcode::Close::new(types::Fd(fd.into_raw_fd())).build().flags(squeue::Flags::ASYNC);
+            // SAFETY: the entry points to no memory, and the descriptor is the operation's own from here on.
+            drop(unsafe { self.world.ring.push(entry, Held::Nothing) });
         }
     }
 }

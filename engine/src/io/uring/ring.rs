@@ -34,6 +34,8 @@ const FULL_RETRY: Duration = Duration::from_millis(1);
 
 /// What an operation owns while the kernel may touch it.
 pub(super) enum Held {
+    /// Nothing.
+    Nothing,
     /// Nothing but its file.
     File(#[expect(dead_code, reason = "held, not read")] Rc<OpenFile>),
     /// The buffer that is read into.
@@ -81,6 +83,8 @@ pub(super) struct Ring {
     flush_waker: RefCell<Option<Waker>>,
     reaped: RefCell<Vec<(u64, i32)>>,
     enters: Cell<u64>,
+    /// Nothing is submitted any more.
+    finished: Cell<bool>,
     eventfd: Eventfd,
 }
 
@@ -114,6 +118,7 @@ impl Ring {
             flush_waker: RefCell::new(None),
             reaped: RefCell::new(Vec::with_capacity(capacity)),
             enters: Cell::new(0),
+            finished: Cell::new(false),
             eventfd,
         })
     }
@@ -152,16 +157,17 @@ impl Ring {
         let key = self.slots.borrow_mut().fly(held);
         let entry = entry.user_data(key);
         let mut backlog = self.backlog.borrow_mut();
-        let mut uring = self.uring.borrow_mut();
         // SAFETY: the caller's promise; the slot keeps `held` until the completion arrives.
-        if !backlog.is_empty() || unsafe { uring.submission().push(&entry) }.is_err() {
+        if !backlog.is_empty() || unsafe { self.uring.borrow_mut().submission().push(&entry) }.is_err() {
             backlog.push_back(entry);
         }
+        drop(backlog);
         self.queued.set(self.queued.get() + 1);
-        if self.queued.get() == 1
-            && let Some(waker) = self.flush_waker.borrow_mut().take()
-        {
-            waker.wake();
+        if self.queued.get() == 1 {
+            let waker = self.flush_waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
         Operation { ring: Rc::clone(self), key: Some(key) }
     }
@@ -242,8 +248,13 @@ impl Ring {
         let mut reaped = self.reaped.take();
         reaped.extend(self.uring.borrow_mut().completion().map(|entry| (entry.user_data(), entry.result())));
         for (key, result) in reaped.drain(..) {
-            // What an abandoned operation held is dropped here, when nothing is borrowed: it may close a file.
-            let _abandoned = self.slots.borrow_mut().land(key, result);
+            // Nothing is borrowed while who waits is woken, or what nobody waits for is dropped, which may close a file.
+            let landed = self.slots.borrow_mut().land(key, result);
+            match landed {
+                Landed::Awaited(Some(waker)) => waker.wake(),
+                Landed::Awaited(None) => {}
+                Landed::Abandoned(held) => drop(held),
+            }
         }
         *self.reaped.borrow_mut() = reaped;
     }
@@ -259,6 +270,12 @@ impl Ring {
                 self.reap();
             }
         }
+        self.finished.set(true);
+    }
+
+    /// Whether [`Ring::finish`] is over: what is queued now is never submitted.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.get()
     }
 
     /// The operations whose completion has not arrived.
@@ -307,24 +324,26 @@ impl Slots {
         before
     }
 
-    /// Gives back what an abandoned operation held.
-    fn land(&mut self, key: u64, result: i32) -> Option<Held> {
+    fn land(&mut self, key: u64, result: i32) -> Landed {
         self.flying -= 1;
         match std::mem::replace(self.at(key), Slot::Free { next: NO_SLOT }) {
             Slot::Flying { abandoned: true, held, .. } => {
                 self.free(key);
-                Some(held)
+                Landed::Abandoned(held)
             }
             Slot::Flying { waker, held, .. } => {
                 *self.at(key) = Slot::Landed { result, held };
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-                None
+                Landed::Awaited(waker)
             }
             Slot::Free { .. } | Slot::Landed { .. } => unreachable!("an operation completed twice"),
         }
     }
+}
+
+/// What is to be done about an operation that completed.
+enum Landed {
+    Awaited(Option<Waker>),
+    Abandoned(Held),
 }
 
 /// An operation under way; resolves to the kernel's result and what it held. Dropping it abandons the operation: the
@@ -342,10 +361,10 @@ impl Future for Operation {
         let mut slots = self.ring.slots.borrow_mut();
         match slots.at(key) {
             Slot::Flying { waker, .. } => {
-                match waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    None => *waker = Some(context.waker().clone()),
-                }
+                let same = waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+                let before = if same { None } else { waker.replace(context.waker().clone()) };
+                drop(slots);
+                drop(before);
                 Poll::Pending
             }
             Slot::Landed { .. } => {
@@ -366,7 +385,9 @@ impl Drop for Operation {
         match slots.at(key) {
             Slot::Flying { abandoned, waker, .. } => {
                 *abandoned = true;
-                *waker = None;
+                let waker = waker.take();
+                drop(slots);
+                drop(waker);
             }
             Slot::Landed { .. } => {
                 let landed = slots.free(key);

@@ -129,6 +129,26 @@ impl ShardServer {
         self.broker.store.call(shard, move |_| Box::pin(run(ShardServer::here()))).await
     }
 
+    /// [`ShardServer::on`] for what must happen in the order of the calls: another shard's call is posted before the first
+    /// await, however often the caller is polled.
+    ///
+    /// # Errors
+    /// Too many calls wait for the shard; the store is closed.
+    pub(crate) async fn in_order_on<T, F>(
+        self: &Rc<Self>,
+        shard: ShardId,
+        run: impl FnOnce(Rc<ShardServer>) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + 'static,
+    {
+        if shard == self.shard.id() {
+            return Ok(run(self.clone()).await);
+        }
+        self.broker.store.call_in_order(shard, move |_| Box::pin(run(ShardServer::here())))?.await
+    }
+
     /// Tells this shard's connections and listeners of the end.
     pub(crate) fn begin_drain(&self) {
         self.bound.take();

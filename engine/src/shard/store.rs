@@ -148,15 +148,28 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
     {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let boxed: Call = Box::new(move |shard| {
-            let future = call(shard);
-            Box::pin(async move {
-                let _ = sender.send(future.await);
-            })
-        });
+        let (boxed, outcome) = posted(call);
         self.inner.mailboxes[shard.0].send(boxed).await.map_err(|_| Error::Closed)?;
-        receiver.await.map_err(|_| Error::Closed)
+        outcome.await.map_err(|_| Error::Closed)
+    }
+
+    /// [`Store::call`] that is posted before this returns, for calls whose order matters: [`Store::call`] may post one
+    /// made later first, since it is a future that somebody has to poll.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] where too many calls wait; [`Error::Closed`].
+    pub fn call_in_order<T, F>(&self, shard: ShardId, call: F) -> Result<impl Future<Output = Result<T>> + use<T, F>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
+    {
+        use tokio::sync::mpsc::error::TrySendError;
+        let (boxed, outcome) = posted(call);
+        self.inner.mailboxes[shard.0].try_send(boxed).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::Overloaded(format!("{MAILBOX_CALLS_MAX} calls wait for shard {}", shard.0)),
+            TrySendError::Closed(_) => Error::Closed,
+        })?;
+        Ok(async move { outcome.await.map_err(|_| Error::Closed) })
     }
 
     /// [`Store::call`] for a thread that is not a shard's and has no runtime.
@@ -363,6 +376,22 @@ impl Shard {
         partition.changed.set(true);
         Ok(())
     }
+}
+
+/// A call as the mailbox takes it, and where its outcome will be.
+fn posted<T, F>(call: F) -> (Call, tokio::sync::oneshot::Receiver<T>)
+where
+    T: Send + 'static,
+    F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
+{
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let boxed: Call = Box::new(move |shard| {
+        let future = call(shard);
+        Box::pin(async move {
+            let _ = sender.send(future.await);
+        })
+    });
+    (boxed, receiver)
 }
 
 async fn serve(shard: Rc<Shard>, mut receiver: tokio::sync::mpsc::Receiver<Call>) {

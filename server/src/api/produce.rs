@@ -130,11 +130,8 @@ async fn append_on(
     acks: Acks,
     wait: Duration,
 ) -> Vec<Outcome> {
-    if shard == server.shard.id() {
-        return append_here(server, appends, acks, wait).await;
-    }
     let places: Vec<_> = appends.iter().map(|append| (append.place, append.led.name.partition)).collect();
-    match server.on(shard, move |server| append_here(server, appends, acks, wait)).await {
+    match server.in_order_on(shard, move |server| append_here(server, appends, acks, wait)).await {
         Ok(outcomes) => outcomes,
         Err(error) => places.into_iter().map(|(place, index)| (place, failed(index, &error))).collect(),
     }

@@ -12,6 +12,7 @@ mod error;
 mod header;
 mod records;
 mod scan;
+mod shape;
 mod validate;
 mod varint;
 mod walk;

@@ -1,15 +1,23 @@
 //! Goes over the records of a batch as fast as they can be checked, without building any.
 //!
-//! The common record (lengths below 8 KiB, no headers) is checked from two loads of a few bytes, with branches that a
-//! batch of like records makes predictable; everything else goes through [`RawRecord::read`], which is also where every
-//! error message comes from, so that the fast path decides only "good" or "look closer".
+//! The common record (lengths below 8 KiB, no headers) is checked from a few loads, with branches that a batch of like
+//! records makes predictable, and a run of records of one size by its [`Shape`]. Everything else goes through
+//! [`RawRecord::read`], which is also where every error message comes from: the fast paths decide only "good" or "look
+//! closer".
+
+use std::ops::Range;
 
 use crate::batch::error::BatchError;
 use crate::batch::records::RawRecord;
+use crate::batch::shape::Shape;
 use crate::batch::varint::{Reader, unzigzag};
 
 /// The bytes from a record's start to behind its key's length, where every number in them has at most two bytes.
 const PREFIX_BYTES: usize = 16;
+/// How many records of one size in a row are taken for the start of a run.
+const STREAK: u32 = 2;
+/// A run of fewer was not worth looking for: the next is looked for later.
+const RUN_WORTHWHILE: i32 = 8;
 
 /// What a walk has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,23 +35,52 @@ pub(crate) struct Walked {
 pub(crate) fn walk(payload: &[u8], count: i32, keyed: bool) -> Result<Walked, BatchError> {
     assert!(count > 0, "{count} records to walk");
     let mut walked = Walked { timestamp_delta_min: i64::MAX, timestamp_delta_max: i64::MIN, timestamp_max_index: 0 };
-    let mut position = 0;
-    for index in 0..count {
+    let (mut position, mut index) = (0, 0);
+    let (mut size, mut streak, mut streak_wanted) = (0, 0, STREAK);
+    while index < count {
         let step = match fast_step(payload, position, index) {
             Some(step) if step.keyed || !keyed => step,
             _ => careful_step(payload, position, index, keyed)?,
         };
+        walked.see(step.timestamp_delta, index);
+        streak = if step.end - position == size { streak + 1 } else { 1 };
+        size = step.end - position;
         position = step.end;
-        walked.timestamp_delta_min = walked.timestamp_delta_min.min(step.timestamp_delta);
-        if step.timestamp_delta > walked.timestamp_delta_max {
-            walked.timestamp_delta_max = step.timestamp_delta;
-            walked.timestamp_max_index = index;
+        index += 1;
+        if streak >= streak_wanted {
+            let run = run(payload, position, size, index..count, &mut walked);
+            position += run as usize * size;
+            index += run;
+            streak = 0;
+            if run < RUN_WORTHWHILE {
+                streak_wanted = streak_wanted.saturating_mul(2);
+            }
         }
     }
     if position < payload.len() {
         return Err(BatchError::RecordsTrailing(payload.len() - position));
     }
     Ok(walked)
+}
+
+impl Walked {
+    /// Takes the next record's timestamp delta in.
+    #[inline(always)]
+    pub(crate) fn see(&mut self, timestamp_delta: i64, index: i32) {
+        self.timestamp_delta_min = self.timestamp_delta_min.min(timestamp_delta);
+        if timestamp_delta > self.timestamp_delta_max {
+            self.timestamp_delta_max = timestamp_delta;
+            self.timestamp_max_index = index;
+        }
+    }
+}
+
+/// How many records from `position` on are of the shape of the one before it, which has `size` bytes.
+fn run(payload: &[u8], position: usize, size: usize, indexes: Range<i32>, walked: &mut Walked) -> i32 {
+    match Shape::of(&payload[position - size..position], indexes.start - 1) {
+        Some(shape) => shape.run(&payload[position..], indexes, walked),
+        None => 0,
+    }
 }
 
 struct Step {

@@ -372,3 +372,23 @@ fn every_byte_of_a_run_of_like_records_counts() {
         }
     }
 }
+
+/// The 65th offset delta has two bytes. A record of the size of those before it, with the first of them in its place, is
+/// what counting in one byte would expect.
+#[test]
+fn a_run_ends_where_the_offset_delta_needs_another_byte() {
+    let entry = Entry { timestamp: NOW, key: None, value: Some(vec![b'v'; 5]), headers: Vec::new() };
+    let good = build(Codec::None, &vec![entry.clone(); 65]);
+    check_against_model(&good).expect("the model agrees");
+    let mut forged = build(Codec::None, &vec![entry; 64]);
+    let last = forged[forged.len() - 12..].to_vec();
+    assert_eq!(last[..5], [22, 0, 0, 126, 1], "length, attributes, timestamp and offset delta, no key");
+    forged.extend_from_slice(&last);
+    let place = forged.len() - 9;
+    forged[place] = 128;
+    forged[57..61].copy_from_slice(&65i32.to_be_bytes());
+    forged[23..27].copy_from_slice(&64i32.to_be_bytes());
+    seal(&mut forged);
+    check_against_model(&forged).expect("the model agrees");
+    assert!(matches!(validate(&forged, &limits()), Err(BatchError::Record { index: 64, .. })));
+}

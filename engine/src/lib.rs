@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod error;
+pub mod inspect;
 pub mod io;
 pub mod journal;
 pub mod log;

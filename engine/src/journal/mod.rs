@@ -22,3 +22,5 @@ pub use ring::{
     shard_of_journal,
 };
 pub use scan::{JournalReader, JournalScan, read_journal};
+
+pub(crate) use chain::Chain;

@@ -201,7 +201,8 @@ impl Log {
     pub fn append(&mut self, io: &Io, batch: &ValidBatch<'_>, now: Timestamp) -> Appended {
         let log_append_time = (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now);
         let header = batch.header();
-        if self.must_roll(batch.bytes().len() as u64, header.last_offset_delta, now) {
+        let timestamp = log_append_time.unwrap_or(header.max_timestamp);
+        if self.must_roll(batch.bytes().len() as u64, header.last_offset_delta, timestamp) {
             self.roll(io);
         }
         let base_offset = self.end;
@@ -213,9 +214,9 @@ impl Log {
         Appended { base_offset, next_offset: self.end, log_append_time, start: self.start }
     }
 
-    /// Kafka's rules (`LogSegment.shouldRoll`): by size, by the age of the first record, by a full index, and where a relative
-    /// offset would not fit 31 bits.
-    fn must_roll(&self, batch_bytes: u64, last_offset_delta: i32, now: Timestamp) -> bool {
+    /// Kafka's rules (`LogSegment.shouldRoll`): by size, by the time from the first record to this batch's newest, by a full
+    /// index, and where a relative offset would not fit 31 bits.
+    fn must_roll(&self, batch_bytes: u64, last_offset_delta: i32, timestamp: Timestamp) -> bool {
         let active = &self.active;
         if active.is_empty() {
             return false;
@@ -223,7 +224,8 @@ impl Log {
         let config = &self.config;
         let by_size = active.end().0 + batch_bytes > config.segment_bytes;
         let first = active.timestamps().0;
-        let by_time = first != Timestamp::NONE && (now.0 - first.0) as i128 > i128::from(config.segment_ms);
+        let by_time =
+            first != Timestamp::NONE && timestamp.0.saturating_sub(first.0) as i128 > i128::from(config.segment_ms);
         let (points, spilled) = active.points();
         let by_index = (points.len() + spilled) as u64 * 8 >= u64::from(config.segment_index_bytes);
         let by_offset = self.end + i64::from(last_offset_delta) - active.base() > i64::from(i32::MAX);

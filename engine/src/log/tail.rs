@@ -111,9 +111,8 @@ impl Tail {
 
     /// The last end of a full chunk in `from..=limit`, behind `from`.
     pub fn chunk_end_before(&self, from: Position, limit: Position) -> Option<Position> {
-        let ends = self.chunks.iter().rev().map(Chunk::end);
-        let mut ends = ends;
-        ends.find(|end| *end <= limit).filter(|end| *end > from && end.0.is_multiple_of(BLOCK_BYTES))
+        let full = self.chunks.iter().rev().filter(|chunk| chunk.end() == chunk.limit());
+        full.map(Chunk::end).find(|end| *end <= limit).filter(|end| *end > from)
     }
 
     /// The parts of `from..to`, which must be held.

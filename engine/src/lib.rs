@@ -1,6 +1,7 @@
 //! The corelog store: partitioned, durable, append-only logs on io_uring and O_DIRECT, in Apache Kafka's segment format.
 
 pub mod batch;
+pub mod checksum;
 pub mod error;
 pub mod inspect;
 pub mod io;

@@ -6,6 +6,7 @@
 use crate::batch::codec::{self, Codec};
 use crate::batch::header::{self, Attributes, BatchHeader, HEADER_BYTES, LENGTH_OVERHEAD, MAGIC, at};
 use crate::batch::varint;
+use crate::checksum::crc32c;
 use crate::types::{Epoch, Offset, Timestamp};
 
 /// Collects records and makes a batch of them.
@@ -194,7 +195,7 @@ impl BatchBuilder {
         }
         let length = i32::try_from(batch.len() - LENGTH_OVERHEAD).expect("a batch has less than 2 GiB");
         header::put(&mut batch, at::LENGTH, length.to_be_bytes());
-        let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
+        let crc = crc32c(&batch[at::ATTRIBUTES..]);
         header::put(&mut batch, at::CRC, crc.to_be_bytes());
         batch
     }

@@ -13,6 +13,7 @@ use crate::batch::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType,
 use crate::batch::records::RawRecord;
 use crate::batch::varint::Reader;
 use crate::batch::walk::walk;
+use crate::checksum::crc32c;
 use crate::types::{Epoch, Offset, Timestamp};
 
 /// `max.message.bytes` where it is not set.
@@ -101,7 +102,7 @@ pub fn validate<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ValidBatch<'a>, 
         return Err(wrong_size(size, bytes.len()));
     }
     check_header(&header, limits)?;
-    let computed = crc32c::crc32c(&bytes[at::ATTRIBUTES..]);
+    let computed = crc32c(&bytes[at::ATTRIBUTES..]);
     if computed != header.crc {
         return Err(BatchError::Crc { stored: header.crc, computed });
     }
@@ -122,9 +123,8 @@ pub fn validate<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ValidBatch<'a>, 
 
 /// Whether the CRC-32C of the batch that fills `batch` is the one in its header.
 pub fn verify_crc(batch: &[u8]) -> bool {
-    BatchHeader::parse(batch).is_ok_and(|header| {
-        header.size_bytes() == batch.len() && crc32c::crc32c(&batch[at::ATTRIBUTES..]) == header.crc
-    })
+    BatchHeader::parse(batch)
+        .is_ok_and(|header| header.size_bytes() == batch.len() && crc32c(&batch[at::ATTRIBUTES..]) == header.crc)
 }
 
 #[cold]
@@ -208,7 +208,7 @@ impl<'a> ValidBatch<'a> {
         put(&mut header, at::LEADER_EPOCH, epoch.0.to_be_bytes());
         if log_append_time.is_some() || self.header_stale {
             self.put_time(&mut header, log_append_time);
-            let crc = crc32c::crc32c(&header[at::ATTRIBUTES..]);
+            let crc = crc32c(&header[at::ATTRIBUTES..]);
             let crc = crc32c::crc32c_append(crc, &self.bytes[HEADER_BYTES..]);
             put(&mut header, at::CRC, crc.to_be_bytes());
         }
@@ -218,7 +218,7 @@ impl<'a> ValidBatch<'a> {
     #[cold]
     fn restamp(&self, out: &mut [u8], log_append_time: Option<Timestamp>) {
         self.put_time(out, log_append_time);
-        let crc = crc32c::crc32c(&out[at::ATTRIBUTES..]);
+        let crc = crc32c(&out[at::ATTRIBUTES..]);
         put(out, at::CRC, crc.to_be_bytes());
     }
 
@@ -334,7 +334,7 @@ mod tests {
     /// A batch with some of its bytes changed and its checksum made good again.
     fn forged(mut batch: Vec<u8>, place: usize, bytes: &[u8]) -> Vec<u8> {
         batch[place..place + bytes.len()].copy_from_slice(bytes);
-        let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
+        let crc = crc32c(&batch[at::ATTRIBUTES..]);
         put(&mut batch, at::CRC, crc.to_be_bytes());
         batch
     }

@@ -188,17 +188,19 @@ impl Case {
 }
 
 /// Takes every case once per round, in an order that rotates, behind the run's quiet gate. `take` measures the case with
-/// this index once.
+/// this index once. There are as many rounds as the run has, but at most `rounds_max`.
 pub fn interleave(
     run: &mut Run,
+    rounds_max: usize,
     cases: &mut [Case],
     mut take: impl FnMut(&mut Run, usize, &Case) -> Result<Sample>,
 ) -> Result<()> {
-    for round in 0..run.rounds {
+    let rounds = run.rounds.min(rounds_max);
+    for round in 0..rounds {
         for turn in 0..cases.len() {
             let index = (turn + round) % cases.len();
             let label = format!("{} · {}", cases[index].system, cases[index].name);
-            run.progress.sample(&label, round, run.rounds);
+            run.progress.sample(&label, round, rounds);
             run.gate.pass(&[]);
             let sample = take(run, index, &cases[index])?;
             run.progress.took(&label, &sample);

@@ -9,7 +9,11 @@ use clap::{Parser, Subcommand};
 
 use crate::parts::append::{self, AppendArguments};
 use crate::parts::broker::{self, BrokerArguments, PeerArguments};
+use crate::parts::commits::{self, CommitsArguments};
 use crate::parts::device::{self, DeviceArguments};
+use crate::parts::flat::{self, FlatArguments};
+use crate::parts::read::{self, ReadArguments};
+use crate::parts::recovery::{self, RecoveryArguments, VictimArguments};
 use crate::report::aim::Ratios;
 use crate::report::summary::SCHEMA;
 use crate::report::{Part, Summary, aim, files, row};
@@ -46,6 +50,17 @@ enum Command {
     Device(DeviceArguments),
     /// Appends on one shard beside raw writes, not durable and durable
     Append(AppendArguments),
+    /// Whether an append costs the same whatever lies behind it: bytes, segments, partitions
+    Flat(FlatArguments),
+    /// Durable commits of many partitions, a shared journal against a file each
+    Commits(CommitsArguments),
+    /// Sequential reads from memory and from the disk, and appends beside a cold reader
+    Read(ReadArguments),
+    /// Time to open a store whose process was killed under load
+    Recovery(RecoveryArguments),
+    /// The process that *recovery* kills
+    #[command(hide = true)]
+    Victim(VictimArguments),
     /// Produce and fetch through a corelog of its own over the Kafka protocol
     Broker(BrokerArguments),
     /// The same load against any Kafka broker
@@ -64,6 +79,9 @@ impl Arguments {
             files::write_into(dir, &files::read(dir)?)?;
             println!("rewrote {}", dir.join("report.html").display());
             return Ok(());
+        }
+        if let Some(Command::Victim(arguments)) = &self.part {
+            return recovery::victim(arguments);
         }
         let started = rfc3339(SystemTime::now());
         let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 5 }).max(1);
@@ -107,11 +125,17 @@ impl Arguments {
         match &self.part {
             Some(Command::Device(arguments)) => Ok((vec![device::run(run, arguments)?], format!("-device{suffix}"))),
             Some(Command::Append(arguments)) => Ok((vec![append::run(run, arguments)?], format!("-append{suffix}"))),
+            Some(Command::Flat(arguments)) => Ok((vec![flat::run(run, arguments)?], format!("-flat{suffix}"))),
+            Some(Command::Commits(arguments)) => Ok((vec![commits::run(run, arguments)?], format!("-commits{suffix}"))),
+            Some(Command::Read(arguments)) => Ok((vec![read::run(run, arguments)?], format!("-read{suffix}"))),
+            Some(Command::Recovery(arguments)) => {
+                Ok((vec![recovery::run(run, arguments)?], format!("-recovery{suffix}")))
+            }
             Some(Command::Broker(arguments)) => Ok((vec![broker::run(run, arguments)?], format!("-broker{suffix}"))),
             Some(Command::Peer(arguments)) => {
                 Ok((vec![broker::peer(run, arguments)?], format!("-peer-{}{suffix}", arguments.name)))
             }
-            Some(Command::Render { .. }) => unreachable!("handled before"),
+            Some(Command::Render { .. } | Command::Victim(_)) => unreachable!("handled before"),
             None => Ok((all(run), suffix.to_owned())),
         }
     }
@@ -120,9 +144,13 @@ impl Arguments {
 /// Every part with its defaults. One that fails is reported and does not stop the others.
 fn all(run: &mut Run) -> Vec<Part> {
     type Body = fn(&mut Run) -> Result<Part>;
-    let bodies: [(&str, Body); 3] = [
+    let bodies: [(&str, Body); 7] = [
         ("device", |run| device::run(run, &DeviceArguments::default())),
         ("append", |run| append::run(run, &AppendArguments::default())),
+        ("flat", |run| flat::run(run, &FlatArguments::default())),
+        ("commits", |run| commits::run(run, &CommitsArguments::default())),
+        ("read", |run| read::run(run, &ReadArguments::default())),
+        ("recovery", |run| recovery::run(run, &RecoveryArguments::default())),
         ("broker", |run| broker::run(run, &BrokerArguments::default())),
     ];
     let parts = bodies.into_iter().map(|(name, body)| {

@@ -69,7 +69,7 @@ pub fn run(run: &mut Run, arguments: &AppendArguments) -> Result<Part> {
 
     let settings = settings(run.quick);
     let mut cases: Vec<Case> = settings.iter().map(case_of).collect();
-    interleave(run, &mut cases, |run, index, _| {
+    interleave(run, usize::MAX, &mut cases, |run, index, _| {
         let (time_max, meter);
         let mut sample = match settings[index] {
             Setting::Raw { durable, block_bytes, depth } => {
@@ -199,8 +199,6 @@ fn ratios(settings: &[Setting], cases: &[Case], part: &mut Part) -> Result<()> {
         "durable_16_kib_append_vs_one_device_write",
         Spread::of_paired_ratios(&small.rates(), &small_raw.rates()),
     );
-    let grouped = find(Setting::Ours { durable: true, batch_bytes: 16 << 10, in_flight: 64 }).unwrap_or(small);
-    part.ratio("write_amplification_durable_small", grouped.spread(Sample::write_amplification));
     let small_batches =
         find(Setting::Ours { durable: false, batch_bytes: 16 << 10, in_flight: 0 }).context("it was measured")?;
     part.ratio("append_16_kib_batches_vs_device", Spread::of_paired_ratios(&small_batches.rates(), &device.rates()));

@@ -147,7 +147,7 @@ const TEXT: [&str; 3] = [
 fn measure(run: &mut Run, target: &Target, load: &LoadArguments, part: &mut Part) -> Result<()> {
     let actions = actions(load, run.quick);
     let mut cases: Vec<Case> = actions.iter().map(|action| case_of(*action, target, load)).collect();
-    interleave(run, &mut cases, |run, index, _| match actions[index] {
+    interleave(run, usize::MAX, &mut cases, |run, index, _| match actions[index] {
         Action::Produce { record_bytes, batch_bytes, durable } => {
             let topic = make_topic(target, load, "produce", durable)?;
             let sample = produce(run, target, load, &topic, (record_bytes, batch_bytes), Pace::Closed);
@@ -310,17 +310,13 @@ fn open_loop(
             Case::new(name, &target.name, durability).sized(batch_bytes as u64, 0).over(load.partitions as u64)
         })
         .collect();
-    let rounds = run.rounds;
-    run.rounds = rounds.min(3);
-    let taken = interleave(run, &mut cases, |run, index, _| {
+    interleave(run, 3, &mut cases, |run, index, _| {
         let requests_per_s = most_per_s * f64::from(percents[index]) / 100.0;
         let topic = make_topic(target, load, "open", durable)?;
         let sample = produce(run, target, load, &topic, (record_bytes, batch_bytes), Pace::Open { requests_per_s });
         topic.delete(&target.bootstrap)?;
         Ok(sample?.0)
-    });
-    run.rounds = rounds;
-    taken?;
+    })?;
     Ok(percents.iter().map(|percent| f64::from(*percent)).zip(cases).collect())
 }
 

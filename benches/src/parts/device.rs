@@ -89,7 +89,7 @@ pub fn run(run: &mut Run, arguments: &DeviceArguments) -> Result<Part> {
             .iter_mut()
             .for_each(|case| case.notes.push("no O_DIRECT on this file system: through the page cache".into()));
     }
-    interleave(run, &mut cases, |run, index, _| {
+    interleave(run, usize::MAX, &mut cases, |run, index, _| {
         let setting = settings[index];
         let work = Work {
             operation: setting.operation,

@@ -102,6 +102,22 @@ impl Embedded {
         Ok(())
     }
 
+    /// Waits until a fresh store's journal has grown to its size, which it does behind the first appends: its bytes are no
+    /// one's payload.
+    pub fn wait_for_journal(&self) -> Result<()> {
+        let config = self.store.config();
+        let path = config.dir.join("corelog-journal-0");
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            let length = std::fs::metadata(&path).map_or(0, |facts| facts.len());
+            if length >= config.journal_bytes {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// What the shard's machinery got from the kernel.
     pub fn facts(&self) -> Result<IoFacts> {
         self.call(|shard| Box::pin(async move { Ok(shard.io().facts()) }))

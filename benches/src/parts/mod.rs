@@ -2,6 +2,10 @@
 
 pub mod append;
 pub mod broker;
+pub mod commits;
 pub mod device;
 pub mod embedded;
+pub mod flat;
 pub mod payload;
+pub mod read;
+pub mod recovery;

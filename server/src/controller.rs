@@ -2,21 +2,18 @@
 //! publish, and only then reply.
 //!
 //! One decision at a time, each on a task of its own, so that a client which goes away cannot stop one half-way. The log
-//! is partition 0 of `__cluster_metadata`, in Kafka's formats, in the ordinary store. The decisions are pure and are in
-//! `corelog_replication::metadata`; what is here is what they cost.
+//! is `corelog_replication::metadata`'s, as are the decisions, which are pure; what is here is what they cost.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelog_engine::batch::{self, BatchBuilder, Codec, Origin};
-use corelog_engine::log::{CleanupPolicy, LogConfig};
-use corelog_engine::shard::{AppendOptions, ReadRequest, ReadUpTo, ShardId};
+use corelog_engine::log::LogConfig;
+use corelog_engine::shard::ShardId;
 use corelog_engine::{Epoch, Error, Offset, Result, TopicId, TopicPartition};
 use corelog_replication::metadata::record::{Endpoint, Partition, Topic};
 use corelog_replication::metadata::{
-    ClusterImage, Decision, METADATA_TOPIC, MetadataRecord, Registration, ResourceType, TopicImage,
+    ClusterImage, Decision, METADATA_TOPIC, MetadataLog, MetadataRecord, Registration, ResourceType, TopicImage, batch,
     decide_register_broker,
 };
 use corelog_replication::partition::Assignment;
@@ -27,19 +24,13 @@ use uuid::Uuid;
 use crate::broker::ShardServer;
 use crate::{join, topic_settings};
 
-/// The largest batch of the metadata log, in bytes: one decision is one batch, so that it is in the log whole or not at all.
-const BATCH_BYTES_MAX: usize = 16 << 20;
-/// The id of the metadata log's topic, Kafka's `Uuid.METADATA_TOPIC_ID`.
-const METADATA_TOPIC_ID: TopicId = TopicId(Uuid::from_u128(1));
-/// Bytes read at once when the log is replayed.
-const READ_BYTES: usize = 4 << 20;
 /// Partitions of one shard that are created at the same time.
 const CREATED_AT_ONCE: usize = 32;
 
 /// Runs decisions, one at a time.
 pub(crate) struct Controller {
     state: Mutex<ClusterImage>,
-    log: TopicPartition,
+    log: Arc<MetadataLog>,
 }
 
 /// Partitions by the shard they are on.
@@ -47,8 +38,8 @@ type ByShard<T> = BTreeMap<ShardId, Vec<T>>;
 
 impl Controller {
     /// A controller that has replayed nothing yet.
-    pub(crate) fn new(image: ClusterImage) -> Controller {
-        Controller { state: Mutex::new(image), log: TopicPartition::new(METADATA_TOPIC, 0) }
+    pub(crate) fn new(image: ClusterImage, log_bytes_max: u64) -> Controller {
+        Controller { state: Mutex::new(image), log: Arc::new(MetadataLog::new(log_bytes_max)) }
     }
 }
 
@@ -79,32 +70,49 @@ impl ShardServer {
         let before = image.clone();
         self.commit(&mut image, &records).await?;
         self.carry_out(&before, &image, &records).await;
+        self.shorten(&mut image).await;
         Ok(reply)
     }
 
     /// Appends records to the metadata log, waits until they are safe, and replays them.
     async fn commit(self: &Rc<Self>, image: &mut ClusterImage, records: &[MetadataRecord]) -> Result<()> {
-        let now = self.io.unix_time();
-        let mut builder = BatchBuilder::new(Codec::None);
-        for record in records {
-            builder.push(now, None, Some(&record.encode()), &[]);
-        }
-        let bytes = builder.build(Offset::ZERO);
-        let log = self.broker.controller.log.clone();
-        let shard = self.broker.store.shard_of(&log);
-        let base = self
-            .on(shard, move |server| async move {
-                let options = AppendOptions { epoch: Epoch::NONE, origin: Origin::Coordinator };
-                let appended = server.shard.append(&log, &bytes, options)?;
-                server.shard.flushed(&log, appended.next_offset).await?;
-                Ok::<_, Error>(appended.base_offset)
-            })
-            .await??;
+        let encoded = batch::encode(records, self.io.unix_time());
+        let batch = encoded.map_err(|error| Error::Setting { name: "metadata".into(), reason: error.message })?;
+        let appended = self.on_log(move |server, log| async move { log.append(&server.shard, &batch).await });
+        let base = appended.await?;
         for (offset, record) in (base.0..).zip(records) {
             let replayed = image.replay(Offset(offset), record);
             replayed.unwrap_or_else(|error| panic!("a decision made a record that cannot be replayed: {error}"));
         }
         Ok(())
+    }
+
+    /// Begins the metadata log anew where it has grown long. Removals are carried out by now, so nothing is forgotten with
+    /// the records that go.
+    async fn shorten(self: &Rc<Self>, image: &mut ClusterImage) {
+        if !self.broker.controller.log.is_long() {
+            return;
+        }
+        let whole = image.clone();
+        let end = self.on_log(move |server, log| async move { log.begin_anew(&server.shard, &whole).await }).await;
+        match end {
+            Ok(end) => image.skip_to(end),
+            Err(error) => tracing::warn!(%error, "the metadata log stays long for now"),
+        }
+    }
+
+    /// Runs `run` on the shard that has the metadata log.
+    async fn on_log<T, F>(
+        self: &Rc<Self>,
+        run: impl FnOnce(Rc<ShardServer>, Arc<MetadataLog>) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + 'static,
+    {
+        let log = self.broker.controller.log.clone();
+        let shard = self.broker.store.shard_of(log.name());
+        self.on(shard, move |server| run(server, log)).await?
     }
 
     /// Makes the store what the image says. What fails is logged and is made up for at the next start; until then the
@@ -219,14 +227,9 @@ impl ShardServer {
     ///
     /// # Errors
     /// The log is damaged or cannot be written.
-    pub(crate) async fn start_controller(
-        self: &Rc<Self>,
-        data_dir: &Path,
-        endpoints: Vec<Endpoint>,
-        directory: Uuid,
-    ) -> Result<()> {
+    pub(crate) async fn start_controller(self: &Rc<Self>, endpoints: Vec<Endpoint>, directory: Uuid) -> Result<()> {
         let mut image = self.broker.controller.state.lock().await;
-        let removed = self.replay_log(&mut image, data_dir).await?;
+        let removed = self.replay_log(&mut image).await?;
         self.adopt(&mut image, &removed).await?;
         let registration = Registration {
             node: self.broker.node,
@@ -244,52 +247,20 @@ impl ShardServer {
     }
 
     /// Replays the metadata log from its start; the ids of the topics that were removed.
-    async fn replay_log(self: &Rc<Self>, image: &mut ClusterImage, data_dir: &Path) -> Result<FxHashSet<TopicId>> {
-        let log = self.broker.controller.log.clone();
-        let shard = self.broker.store.shard_of(&log);
-        let name = log.clone();
-        let bytes = self
-            .on(shard, move |server| async move {
-                let config = LogConfig {
-                    cleanup_policy: CleanupPolicy::Keep,
-                    max_batch_bytes: BATCH_BYTES_MAX as u32,
-                    ..LogConfig::default()
-                };
-                if server.shard.contains(&name) {
-                    server.shard.configure(&name, config)?;
-                } else {
-                    server.shard.create(&name, METADATA_TOPIC_ID, config).await?;
+    async fn replay_log(self: &Rc<Self>, image: &mut ClusterImage) -> Result<FxHashSet<TopicId>> {
+        let mut replayed = image.clone();
+        let opened = self.on_log(move |server, log| async move {
+            let mut removed = FxHashSet::default();
+            let note = |record| {
+                if let MetadataRecord::RemoveTopic(id) = record {
+                    removed.insert(id);
                 }
-                let (mut bytes, mut from) = (Vec::new(), server.shard.offsets(&name)?.start);
-                while from < server.shard.offsets(&name)?.end {
-                    let request = ReadRequest { from, bytes_max: READ_BYTES, at_least_one: true, up_to: ReadUpTo::End };
-                    let read = server.shard.read(&name, request).await?;
-                    bytes.extend(read.slices.iter().flat_map(|slice| slice.iter()));
-                    from = read.next_offset;
-                }
-                Ok::<_, Error>(bytes)
-            })
-            .await??;
-        let dir = data_dir.join(log.to_string());
-        let damaged = |what: String| Error::corrupt(&dir, None, what);
-        let mut removed = FxHashSet::default();
-        for batch in batch::scan(&bytes) {
-            let (position, header) = batch.map_err(|error| damaged(error.to_string()))?;
-            let batch = &bytes[position..position + header.size_bytes()];
-            if !header.is_control() {
-                let records = batch::records(batch, BATCH_BYTES_MAX).map_err(|error| damaged(error.to_string()))?;
-                for record in records.iter() {
-                    let record = record.map_err(|error| damaged(error.to_string()))?;
-                    let change = MetadataRecord::decode(record.value.unwrap_or_default());
-                    let change = change.map_err(|error| damaged(format!("record {}: {error}", record.offset)))?;
-                    image.replay(record.offset, &change).map_err(|error| damaged(error.to_string()))?;
-                    if let MetadataRecord::RemoveTopic(id) = change {
-                        removed.insert(id);
-                    }
-                }
-            }
-            image.skip_to(header.next_offset());
-        }
+            };
+            log.open(&server.shard, &mut replayed, note).await?;
+            Ok((replayed, removed))
+        });
+        let (replayed, removed) = opened.await?;
+        *image = replayed;
         Ok(removed)
     }
 

@@ -88,7 +88,8 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
     };
     let image = ClusterImage::new(identity.cluster_id.as_str());
     let published = Arc::new(image.clone());
-    let broker = Arc::new(Broker::new(store.clone(), settings, Controller::new(image), published));
+    let log_bytes_max = settings.broker.metadata_log_bytes_max;
+    let broker = Arc::new(Broker::new(store.clone(), settings, Controller::new(image, log_bytes_max), published));
     for shard in shards(&store) {
         let broker = broker.clone();
         store.call_blocking(shard, |shard| Box::pin(async move { drop(ShardServer::install(broker, shard)) }))?;
@@ -96,7 +97,7 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
     let bound = bind(&broker, &addrs)?;
     let endpoints = endpoints(&broker.settings, &bound);
     store.call_blocking(home, move |_| {
-        Box::pin(async move { ShardServer::here().start_controller(&dir, endpoints, identity.directory).await })
+        Box::pin(async move { ShardServer::here().start_controller(endpoints, identity.directory).await })
     })??;
     for shard in shards(&store) {
         store.call_blocking(shard, |_| Box::pin(async { net::accept(&ShardServer::here()) }))?;

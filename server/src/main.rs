@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use corelog_engine::{Error, inspect};
 use corelog_server::config::{ConfigError, Given, Settings};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
@@ -28,6 +29,19 @@ struct Cli {
 enum Command {
     /// Serves clients, until SIGTERM or Ctrl-C. This is what `corelog` does without a command.
     Serve(ServeArgs),
+    /// Prints what is in a segment, index, journal or checkpoint, or in all of a data directory.
+    Dump {
+        /// The file or directory.
+        path: PathBuf,
+        /// As JSON, one object per line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks every invariant of a data directory that nobody has open; exit 1 and a list if one is broken.
+    Verify {
+        /// The data directory.
+        dir: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -57,6 +71,8 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         None => serve(&cli.serve, &signals),
         Some(Command::Serve(args)) => serve(&args, &signals),
+        Some(Command::Dump { path, json }) => dump(&path, json, &signals),
+        Some(Command::Verify { dir }) => verify(&dir, &signals),
     };
     match outcome {
         Ok(code) => code,
@@ -91,6 +107,36 @@ fn serve(args: &ServeArgs, signals: &SigSet) -> Result<ExitCode, Box<dyn std::er
     });
     running.shutdown()?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn dump(path: &Path, json: bool, signals: &SigSet) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    signals.thread_unblock()?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match inspect::dump(path, json, &mut out)
+        .and_then(|()| out.flush().map_err(|error| Error::io("write", path, None, error)))
+    {
+        // Whoever reads has read enough.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        outcome => outcome.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+    }
+}
+
+fn verify(dir: &Path, signals: &SigSet) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    signals.thread_unblock()?;
+    let inspect::Report { partitions, segments, batches, records, bytes, index_entries, notes, findings } =
+        inspect::verify(dir)?;
+    for note in notes {
+        println!("note: {note}");
+    }
+    for finding in &findings {
+        println!("broken: {finding}");
+    }
+    println!(
+        "{}: {partitions} partitions, {segments} segments, {batches} batches, {records} records, {bytes} bytes, {index_entries} index entries; {}",
+        dir.display(),
+        if findings.is_empty() { "all is well".into() } else { format!("{} broken", findings.len()) }
+    );
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl ServeArgs {

@@ -1,0 +1,121 @@
+//! The binary: what it prints, what it is told, and how it ends.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use corelog_server::protocol::ErrorCode;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Client, batch, values};
+
+fn corelog() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_corelog"))
+}
+
+/// A broker process, and where it listens.
+fn start(dir: &Path, args: &[&str]) -> (Child, SocketAddr) {
+    let mut child = corelog()
+        .args(["--data-dir", dir.to_str().expect("text"), "--listen", "127.0.0.1:0", "--cores", "2"])
+        .args(["-o", "corelog.arena.bytes=16777216", "-o", "corelog.cache.bytes=8388608"])
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    let addr = line.strip_prefix("corelog ready on ").unwrap_or_else(|| panic!("{line:?}"));
+    let addr = addr.trim_end().parse().expect("an address");
+    (child, addr)
+}
+
+fn end(mut child: Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
+    let status = child.wait().expect("it ends");
+    let mut rest = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut rest).expect("text");
+    assert_eq!((status.code(), rest.as_str()), (Some(0), ""), "{signal}");
+}
+
+fn said(output: Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn it_serves_until_it_is_told_to_end_and_serves_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    for (round, signal) in [(0, Signal::SIGTERM), (1, Signal::SIGINT)] {
+        let (child, addr) = start(&data, &[]);
+        let mut client = Client::connect(addr);
+        if round == 0 {
+            client.create("t", 1, &[]);
+        }
+        let answer = client.produce("t", 0, batch(&["x"]));
+        assert_eq!((answer.error_code, answer.base_offset), (ErrorCode::NONE, round));
+        end(child, signal);
+    }
+    let verified = corelog().arg("verify").arg(&data).output().expect("it runs");
+    let report = String::from_utf8(verified.stdout).expect("text");
+    assert!(verified.status.success() && report.contains("all is well"), "{report}");
+    let dumped =
+        corelog().args(["dump", "--json"]).arg(data.join("t-0/00000000000000000000.log")).output().expect("it runs");
+    let lines = String::from_utf8(dumped.stdout).expect("text");
+    assert!(dumped.status.success() && lines.lines().all(|line| line.starts_with('{')), "{lines}");
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let mut expected = 0;
+    for _ in 0..3 {
+        let (mut child, addr) = start(&data, &[]);
+        let mut client = Client::connect(addr);
+        if expected == 0 {
+            client.create("t", 3, &[]);
+        }
+        for partition in 0..3 {
+            assert_eq!(values(&client.fetch("t", partition, 0)).len(), expected, "partition {partition}");
+            for record in 0..20 {
+                assert_eq!(client.produce("t", partition, batch(&[&record.to_string()])).error_code, ErrorCode::NONE);
+            }
+        }
+        expected += 20;
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        let verified = corelog().arg("verify").arg(&data).output().expect("it runs");
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    }
+}
+
+#[test]
+fn a_start_that_cannot_be_is_one_line_and_exit_code_1() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let (child, _) = start(&data, &[]);
+    let data_dir = data.to_str().expect("text");
+    let file = dir.path().join("server.properties");
+    std::fs::write(&file, "num.partitions=2\nnum.partitons=3\n").expect("written");
+    let missing = dir.path().join("missing.properties");
+    for (args, words) in [
+        (vec!["--data-dir", data_dir], "in use by another process"),
+        (vec!["--config", file.to_str().expect("text")], "num.partitions"),
+        (vec!["--config", missing.to_str().expect("text")], "missing.properties"),
+        (vec!["-o", "log.segment.bytes=1"], "log.segment.bytes"),
+        (vec!["-o", "nonsense"], "key=value"),
+        (vec!["--listen", "127.0.0.1"], "127.0.0.1"),
+        (vec!["verify", "/no/such/directory"], "/no/such/directory"),
+        (vec!["verify", data_dir], "in use"),
+        (vec!["dump", "/no/such/file"], "/no/such/file"),
+    ] {
+        let (code, error) = said(corelog().current_dir(dir.path()).args(&args).output().expect("it runs"));
+        assert_eq!((code, error.lines().count()), (Some(1), 1), "{args:?}: {error}");
+        assert!(error.starts_with("corelog: ") && error.contains(words), "{args:?}: {error}");
+    }
+    end(child, Signal::SIGTERM);
+}

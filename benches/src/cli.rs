@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Interleaved rounds per case [default: 5, quick 2]
     #[arg(long, global = true)]
     rounds: Option<usize>,
-    /// Seconds of one sample [default: 0.4, quick 0.15]
+    /// Seconds of one sample [default: 0.25, quick 0.15]
     #[arg(long, global = true)]
     seconds: Option<f64>,
     /// A short run of every part, for CI: it shows that all works, its figures mean little
@@ -85,8 +85,8 @@ impl Arguments {
         }
         let started = rfc3339(SystemTime::now());
         let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 5 }).max(1);
-        let seconds = self.seconds.unwrap_or(if self.quick { 0.15 } else { 0.4 }).max(0.01);
-        let gate = if self.quick { Duration::ZERO } else { Duration::from_millis(400) };
+        let seconds = self.seconds.unwrap_or(if self.quick { 0.15 } else { 0.25 }).max(0.01);
+        let gate = if self.quick { Duration::ZERO } else { Duration::from_millis(300) };
         let mut run = Run::new(&self.data_dir, rounds, seconds, self.quick, gate)?;
         let (parts, suffix) = self.run_parts(&mut run)?;
         run.progress.finish();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cost::{FOREIGN_SHARE_MAX, Meter};
 
 /// How long the machine must be quiet.
-const WINDOW: Duration = Duration::from_millis(120);
+const WINDOW: Duration = Duration::from_millis(60);
 
 /// The gate in front of each sample.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl QuietGate {
         QuietGate { wait_max, waited: Duration::ZERO, gave_up: 0 }
     }
 
-    /// Returns once strangers used less than 8 % of the machine for 120 ms, or when the bound is reached; says which.
+    /// Returns once strangers used less than 8 % of the machine for 60 ms, or when the bound is reached; says which.
     pub fn pass(&mut self, children: &[u32]) -> bool {
         let began = Instant::now();
         let mut quiet = self.wait_max.is_zero();

@@ -1,8 +1,8 @@
 //! The part *broker*: produce and fetch over the Kafka protocol, against a corelog that the harness starts itself or
 //! against any broker (*peer*).
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -19,6 +19,9 @@ use crate::run::Run;
 
 /// The share of a core above which the generator's thread is called the bottleneck.
 const GENERATOR_SHARE_MAX: f64 = 0.9;
+
+/// The share of an open loop's rate below which the system is said not to have sustained it.
+const SUSTAINED_SHARE_MIN: f64 = 0.97;
 
 /// What is sent and how, for a broker of ours and for others.
 #[derive(Clone, Debug, Args)]
@@ -121,6 +124,7 @@ pub fn run(run: &mut Run, arguments: &BrokerArguments) -> Result<Part> {
     let scratch = run.scratch("broker")?;
     let broker = BrokerProcess::start(&binary, scratch.path(), &arguments.settings)?;
     let target = Target { bootstrap: broker.address().to_owned(), pid: Some(broker.pid()), name: "corelog".to_owned() };
+    warm_up(run, &target, &arguments.load, scratch.path())?;
     let mut part = Part::new("broker", "The broker over the Kafka protocol", &TEXT);
     measure(run, &target, &arguments.load, &mut part)?;
     broker.stop()?;
@@ -147,7 +151,7 @@ const TEXT: [&str; 3] = [
 fn measure(run: &mut Run, target: &Target, load: &LoadArguments, part: &mut Part) -> Result<()> {
     let actions = actions(load, run.quick);
     let mut cases: Vec<Case> = actions.iter().map(|action| case_of(*action, target, load)).collect();
-    interleave(run, usize::MAX, &mut cases, |run, index, _| match actions[index] {
+    interleave(run, 3, &mut cases, |run, index, _| match actions[index] {
         Action::Produce { record_bytes, batch_bytes, durable } => {
             let topic = make_topic(target, load, "produce", durable)?;
             let sample = produce(run, target, load, &topic, (record_bytes, batch_bytes), Pace::Closed);
@@ -173,6 +177,27 @@ fn measure(run: &mut Run, target: &Target, load: &LoadArguments, part: &mut Part
         part.rows.extend(open.iter().map(|point| point.1.row()));
     }
     part.figures.insert(0, throughput_figure(&cases, &actions));
+    Ok(())
+}
+
+/// A load that is not counted, until the journals of a fresh broker have grown to their size: they grow behind the first
+/// appends, and their bytes are no one's payload.
+fn warm_up(run: &mut Run, target: &Target, load: &LoadArguments, data_dir: &Path) -> Result<()> {
+    run.progress.doing("warming up");
+    let topic = make_topic(target, load, "warm-up", true)?;
+    produce(run, target, load, &topic, (1024, 16 << 10), Pace::Closed)?;
+    topic.delete(&target.bootstrap)?;
+    let journal_bytes = || -> u64 {
+        let entries = std::fs::read_dir(data_dir).into_iter().flatten().flatten();
+        let journals = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("corelog-journal-"));
+        journals.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    };
+    let began = Instant::now();
+    let mut before = 0;
+    while began.elapsed() < Duration::from_secs(5) && journal_bytes() != before {
+        before = journal_bytes();
+        std::thread::sleep(Duration::from_millis(250));
+    }
     Ok(())
 }
 
@@ -256,6 +281,12 @@ fn produce(
     sample.cpu_seconds = target.pid.map_or(Some(f64::NAN), |_| Some(sample.cost.children_cpu_seconds * counted));
     sample.cost.written_bytes = (sample.cost.written_bytes as f64 * counted) as u64;
     sample.notes.extend(produced.error_note());
+    if let Pace::Open { requests_per_s } = pace {
+        let achieved = sample.operations_per_s() / requests_per_s;
+        if achieved < SUSTAINED_SHARE_MIN {
+            sample.notes.push(format!("fell behind in a round: {:.0} % of the intended rate", achieved * 100.0));
+        }
+    }
     flag_generator(&mut sample, produced.generator_share);
     Ok((sample, produced))
 }
@@ -310,7 +341,7 @@ fn open_loop(
             Case::new(name, &target.name, durability).sized(batch_bytes as u64, 0).over(load.partitions as u64)
         })
         .collect();
-    interleave(run, 3, &mut cases, |run, index, _| {
+    interleave(run, 2, &mut cases, |run, index, _| {
         let requests_per_s = most_per_s * f64::from(percents[index]) / 100.0;
         let topic = make_topic(target, load, "open", durable)?;
         let sample = produce(run, target, load, &topic, (record_bytes, batch_bytes), Pace::Open { requests_per_s });

@@ -89,7 +89,7 @@ pub fn run(run: &mut Run, arguments: &DeviceArguments) -> Result<Part> {
             .iter_mut()
             .for_each(|case| case.notes.push("no O_DIRECT on this file system: through the page cache".into()));
     }
-    interleave(run, usize::MAX, &mut cases, |run, index, _| {
+    interleave(run, 3, &mut cases, |run, index, _| {
         let setting = settings[index];
         let work = Work {
             operation: setting.operation,
@@ -194,10 +194,10 @@ fn settings(quick: bool, with_fio: bool, with_baseline: bool) -> Vec<Setting> {
         if quick { &[16 << 10, 1 << 20] } else { &[4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20] };
     for &block_bytes in blocks {
         add(Backend::Raw, DurableWrite, block_bytes, 1);
-        for &other in others.iter().filter(|_| !quick && matches!(block_bytes, 0x1000 | 0x4000 | 0x10_0000)) {
+        for &other in others.iter().filter(|_| !quick && matches!(block_bytes, 0x1000 | 0x10_0000)) {
             add(other, DurableWrite, block_bytes, 1);
         }
-        if !quick && block_bytes != 64 << 10 && block_bytes != 256 << 10 {
+        if !quick && matches!(block_bytes, 0x1000 | 0x10_0000) {
             add(Backend::RawUnwritten, DurableWrite, block_bytes, 1);
         }
     }

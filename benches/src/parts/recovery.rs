@@ -71,7 +71,7 @@ pub fn run(run: &mut Run, arguments: &RecoveryArguments) -> Result<Part> {
             case
         })
         .collect();
-    interleave(run, usize::MAX, &mut cases, |run, index, _| {
+    interleave(run, 3, &mut cases, |run, index, _| {
         let (log_mib, segments) = settings[index];
         let dir = scratch.path().join(format!("{log_mib}-{segments}"));
         let victim = VictimArguments { dir: dir.clone(), log_mib, segments, journal_mib };

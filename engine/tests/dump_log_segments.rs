@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use corelog_engine::batch::{BatchBuilder, BatchHeader, Codec, TimestampType, records, scan};
+use corelog_engine::inspect;
 use corelog_engine::log::{IndexPoint, LeaderEpochs, OffsetIndex, PartitionMetadata, TimeIndex};
-use corelog_engine::{Epoch, Offset, Position, Timestamp, TopicId};
+use corelog_engine::{
+    AppendOptions, Epoch, LogConfig, Offset, Position, Store, StoreConfig, Timestamp, TopicId, TopicPartition,
+};
 
 const BASE: Offset = Offset(1_000);
 const START: Timestamp = Timestamp(1_700_000_000_000);
@@ -230,4 +233,105 @@ fn kafkas_reader_finds_the_fault_that_was_put_in() {
     write_partition(&dir, &log, &offsets, &times);
     let (good, printed) = dump(&dir);
     assert!(!good && printed.iter().any(|line| line.ends_with("isvalid: false")));
+}
+
+/// Fills a partition through a store, in segments of a few batches, with a restart in between.
+fn fill_through_a_store(dir: &Path, name: &TopicPartition) {
+    for round in 0..2i64 {
+        let (journal_bytes, arena_bytes) = (16 << 20, 8 << 20);
+        let config = StoreConfig { shards: 1, pin: false, journal_bytes, arena_bytes, ..StoreConfig::new(dir) };
+        let store = Store::open(config).expect("opens");
+        let topic = name.clone();
+        let filled = store.call_blocking(store.shard_of(name), move |shard| {
+            Box::pin(async move {
+                // Settings are not the store's to keep: they are given again after the restart.
+                let config = LogConfig { segment_bytes: 64 << 10, index_interval_bytes: 1024, ..LogConfig::default() };
+                match round {
+                    0 => shard.create(&topic, TopicId::random(), config).await.expect("created"),
+                    _ => shard.configure(&topic, config).expect("configured"),
+                }
+                let mut end = Offset::ZERO;
+                for number in 0..100i64 {
+                    let codec = Codec::ALL[number as usize % Codec::ALL.len()];
+                    let mut builder = BatchBuilder::new(codec).producer(7, 0, (round * 100 + number) as i32 * 20);
+                    for record in 0..20i64 {
+                        let (key, at) = (format!("key {record}"), START.0 + number * 50 - record);
+                        let value = format!("value {record} of {number} ").repeat(10 + 40 * (number as usize % 3));
+                        builder.push(Timestamp(at), Some(key.as_bytes()), Some(value.as_bytes()), &[]);
+                    }
+                    let options = AppendOptions { epoch: Epoch(round as i32), ..AppendOptions::default() };
+                    end = shard.append(&topic, &builder.build(Offset::ZERO), options).expect("appended").next_offset;
+                    if number % 7 == 0 {
+                        shard.flushed(&topic, end).await.expect("flushed");
+                    }
+                }
+                shard.flushed(&topic, end).await.expect("flushed");
+            })
+        });
+        filled.expect("the shard answers");
+        store.close().expect("closes");
+    }
+}
+
+/// Each batch that `inspect::dump` finds in the segments of `dir`, as far as Kafka's line says the same.
+fn batches_we_find(dir: &Path) -> Vec<String> {
+    let mut segments: Vec<_> =
+        std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("one").path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    segments.sort();
+    assert!(segments.len() > 3, "{segments:?}");
+    let mut lines = Vec::new();
+    for segment in segments {
+        let mut json = Vec::new();
+        inspect::dump(&segment, true, &mut json).expect("our own segment");
+        for line in String::from_utf8(json).expect("text").lines() {
+            let fields: serde_json::Value = serde_json::from_str(line).expect("one JSON object per line");
+            if fields["type"] != "batch" {
+                continue;
+            }
+            assert_eq!(fields["checksum"], "right");
+            let crc = u32::from_str_radix(fields["crc"].as_str().expect("hex"), 16).expect("hex");
+            lines.push(format!(
+                "baseOffset: {} lastOffset: {} count: {} baseSequence: {} producerId: {} producerEpoch: {} partitionLeaderEpoch: \
+                 {} position: {} CreateTime: {} size: {} compresscodec: {} crc: {crc} isvalid: true",
+                fields["base_offset"],
+                fields["last_offset"],
+                fields["records"],
+                fields["base_sequence"],
+                fields["producer_id"],
+                fields["producer_epoch"],
+                fields["leader_epoch"],
+                fields["position"],
+                fields["max_timestamp"],
+                fields["bytes"],
+                fields["codec"].as_str().expect("a name"),
+            ));
+        }
+    }
+    lines
+}
+
+/// A line of Kafka's without what [`batches_we_find`] does not say.
+fn shortened(line: &str) -> String {
+    let left_out = ["lastSequence:", "isTransactional:", "isControl:", "deleteHorizonMs:", "magic:"];
+    let words: Vec<_> = line.split(' ').collect();
+    let pairs = words.chunks(2).filter(|pair| !left_out.contains(&pair[0]));
+    pairs.map(|pair| pair.join(" ")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+#[ignore = "runs Apache Kafka: needs a JDK and Maven"]
+fn kafka_reads_what_the_store_leaves_and_finds_what_our_own_dump_finds() {
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let name = TopicPartition::new("ours", 0);
+    fill_through_a_store(dir.path(), &name);
+    let partition = dir.path().join(name.to_string());
+    let (good, printed) = dump(&partition);
+    assert!(good, "{printed:#?}");
+    let theirs: Vec<_> =
+        printed.iter().filter(|line| line.starts_with("baseOffset")).map(|line| shortened(line)).collect();
+    assert_eq!(theirs, batches_we_find(&partition));
+    assert_eq!(theirs.len(), 200);
+    let records = printed.iter().filter(|line| line.starts_with("| offset: ")).count();
+    assert_eq!(records, 4_000);
 }

@@ -16,13 +16,13 @@ import org.apache.kafka.common.record.Record;
 import org.apache.kafka.storage.internals.log.*;
 
 public final class Segments {
-    static final Uuid ID = new Uuid(0x0123456789abcdefL, 0x0fedcba987654321L);
     static final Compression[] CODECS = {
         Compression.NONE, Compression.gzip().build(), Compression.snappy().build(), Compression.lz4().build(),
         Compression.zstd().build(),
     };
 
     static UnifiedLog log;
+    static Uuid id;
     static Fixture.Clock clock = new Fixture.Clock();
     static int epoch;
     static int seed;
@@ -40,7 +40,8 @@ public final class Segments {
 
     /** Three segments: index entries, every codec and flag, an open end. */
     static String golden(File dir) throws Exception {
-        log = Fixture.log(dir, clock, ID, Map.of("index.interval.bytes", "1024"));
+        id = new Uuid(0x0123456789abcdefL, 0x0fedcba987654321L);
+        log = Fixture.log(dir, clock, id, Map.of("index.interval.bytes", "1024"));
         epoch = 0;
         log.assignEpochStartOffset(epoch, 0);
         // Timestamps that mostly rise, with batches that fall back.
@@ -70,7 +71,8 @@ public final class Segments {
 
     /** A topic of LogAppendTime. */
     static String stamped(File dir) throws Exception {
-        log = Fixture.log(dir, clock, ID, Map.of("message.timestamp.type", "LogAppendTime", "index.interval.bytes", "1024"));
+        id = new Uuid(0x7777777777777777L, 0x1234123412341234L);
+        log = Fixture.log(dir, clock, id, Map.of("message.timestamp.type", "LogAppendTime", "index.interval.bytes", "1024"));
         epoch = 1;
         log.assignEpochStartOffset(epoch, 0);
         for (Compression codec : CODECS) {
@@ -128,7 +130,7 @@ public final class Segments {
     static String describe(File dir) throws Exception {
         log.updateHighWatermark(log.logEndOffset());
         StringBuilder json = new StringBuilder("  {\n   \"dir\": \"" + dir.getName() + "\",\n");
-        json.append("   \"topic_id\": \"").append(ID).append("\",\n");
+        json.append("   \"topic_id\": \"").append(id).append("\",\n");
         json.append("   \"end_offset\": ").append(log.logEndOffset()).append(",\n");
         List<String> epochs = new ArrayList<>();
         log.leaderEpochCache().epochEntries().forEach(entry -> epochs.add("[" + entry.epoch + "," + entry.startOffset + "]"));

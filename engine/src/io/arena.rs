@@ -58,13 +58,40 @@ pub(super) struct Arena {
     buddy: RefCell<Buddy>,
     registered: Cell<bool>,
     heap_buffers: Cell<u64>,
+    /// Bytes from the start that are in use; the rest waits for [`Arena::grow`].
+    ready_bytes: Cell<usize>,
+}
+
+/// The part of an arena that is not in use yet. Its memory is fetched from the kernel off the shard's thread, since that takes
+/// the kernel a millisecond for a few MiB.
+pub(super) struct Rest {
+    shared: Arc<Shared>,
+    from: usize,
+}
+
+impl Rest {
+    /// Has the kernel give the memory now rather than page by page later.
+    pub(super) fn populate(&self) {
+        // SAFETY: the range is inside the mapping, which `shared` keeps; nobody holds a block in it yet.
+        unsafe { populate(self.shared.base.add(self.from), self.shared.bytes - self.from) };
+    }
 }
 
 impl Arena {
     /// Maps an arena of at least `bytes`, asks for huge pages, and touches every page if `prefault`.
     pub(super) fn new(bytes: usize, huge_pages: bool, prefault: bool) -> io::Result<Arena> {
+        Arena::staged(bytes, huge_pages, prefault, usize::MAX)
+    }
+
+    /// [`Arena::new`], of which only the first `ready_bytes` are touched and in use until [`Arena::grow`].
+    pub(super) fn staged(bytes: usize, huge_pages: bool, prefault: bool, ready_bytes: usize) -> io::Result<Arena> {
         let bytes = bytes.max(1).next_multiple_of(HUGE_PAGE_BYTES);
-        let base = map(bytes, huge_pages, prefault)?;
+        let ready_bytes = ready_bytes.min(bytes);
+        let base = map(bytes, huge_pages)?;
+        if prefault {
+            // SAFETY: the mapping was just made, and nobody else knows of it.
+            unsafe { populate(base, ready_bytes) };
+        }
         let shared = Arc::new_cyclic(|shared| Shared {
             base,
             bytes,
@@ -74,8 +101,26 @@ impl Arena {
                 .collect(),
             returned: ArrayQueue::new(bytes / PAGE_BYTES),
         });
-        let buddy = RefCell::new(Buddy::new((bytes / CHUNK_BYTES) as u32));
-        Ok(Arena { shared, buddy, registered: Cell::new(false), heap_buffers: Cell::new(0) })
+        let buddy = RefCell::new(Buddy::partly((bytes / CHUNK_BYTES) as u32, (ready_bytes / CHUNK_BYTES) as u32));
+        let ready_bytes = Cell::new(ready_bytes);
+        Ok(Arena { shared, buddy, registered: Cell::new(false), heap_buffers: Cell::new(0), ready_bytes })
+    }
+
+    /// What is not in use yet, where there is something.
+    pub(super) fn rest(&self) -> Option<Rest> {
+        let from = self.ready_bytes.get();
+        (from < self.bytes()).then(|| Rest { shared: Arc::clone(&self.shared), from })
+    }
+
+    /// All of it is in use from now on.
+    pub(super) fn grow(&self) {
+        let from = self.ready_bytes.replace(self.bytes());
+        self.buddy.borrow_mut().add((from / CHUNK_BYTES) as u32..(self.bytes() / CHUNK_BYTES) as u32);
+    }
+
+    /// The bytes in use.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.ready_bytes.get()
     }
 
     /// A buffer for at least `len` bytes: from the arena if it has room, else from the heap.
@@ -142,7 +187,7 @@ impl Arena {
 }
 
 /// Maps zeroed memory at a multiple of the huge page's size.
-fn map(bytes: usize, huge_pages: bool, prefault: bool) -> io::Result<NonNull<u8>> {
+fn map(bytes: usize, huge_pages: bool) -> io::Result<NonNull<u8>> {
     let reserved = bytes + HUGE_PAGE_BYTES;
     // SAFETY: a new private mapping, of which the unaligned ends are given back at once; nothing else knows of it.
     unsafe {
@@ -167,13 +212,23 @@ fn map(bytes: usize, huge_pages: bool, prefault: bool) -> io::Result<NonNull<u8>
         if huge_pages {
             libc::madvise(base.cast(), bytes, libc::MADV_HUGEPAGE);
         }
-        if prefault && libc::madvise(base.cast(), bytes, libc::MADV_POPULATE_WRITE) != 0 {
+        Ok(NonNull::new(base).expect("a mapping is not at zero"))
+    }
+}
+
+/// Touches every page, so that the kernel gives it now.
+///
+/// # Safety
+/// `base` and `bytes` are a part of a mapping, and nobody else reaches it.
+unsafe fn populate(base: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) != 0 {
             // Linux before 5.14.
             for page in (0..bytes).step_by(PAGE_BYTES) {
                 base.add(page).write_volatile(0);
             }
         }
-        Ok(NonNull::new(base).expect("a mapping is not at zero"))
     }
 }
 
@@ -205,6 +260,19 @@ mod tests {
         assert!(heap.arena().is_null() && arena.heap_buffers() == 1);
         drop(held);
         assert!(!arena.allocate(1 << 20).arena().is_null(), "small blocks became large ones again");
+    }
+
+    #[test]
+    fn the_rest_is_used_once_it_is_there() {
+        let arena = Arena::staged(8 << 20, false, true, 2 << 20).expect("a mapping");
+        assert_eq!((arena.ready_bytes(), arena.free_bytes()), (2 << 20, 2 << 20));
+        let rest = arena.rest().expect("6 MiB are left");
+        std::thread::spawn(move || rest.populate()).join().expect("no panic");
+        arena.grow();
+        assert_eq!((arena.ready_bytes(), arena.free_bytes()), (8 << 20, 8 << 20));
+        assert!(arena.rest().is_none());
+        let all: Vec<_> = (0..8).map(|_| arena.allocate(1 << 20)).collect();
+        assert_eq!((arena.heap_buffers(), arena.free_bytes(), all.len()), (0, 0, 8));
     }
 
     #[test]

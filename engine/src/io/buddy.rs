@@ -42,18 +42,30 @@ pub(super) fn order_of(bytes: usize) -> Option<u8> {
 
 impl Buddy {
     /// All of `chunks` 1 MiB chunks, free.
-    pub(super) fn new(chunks: u32) -> Buddy {
+    #[cfg(test)]
+    fn new(chunks: u32) -> Buddy {
+        Buddy::partly(chunks, chunks)
+    }
+
+    /// Of `chunks` 1 MiB chunks the first `ready` are free, the others are for [`Buddy::add`].
+    pub(super) fn partly(chunks: u32, ready: u32) -> Buddy {
         let pages = chunks.checked_mul(PAGES_PER_CHUNK).expect("an arena is smaller than 16 TiB");
         let mut buddy = Buddy {
             heads: [NONE; ORDERS],
             orders: 0,
             nodes: vec![Node { previous: NONE, next: NONE, free: NOT_FREE }; pages as usize].into_boxed_slice(),
-            free_pages: pages,
+            free_pages: 0,
         };
-        for chunk in (0..chunks).rev() {
-            buddy.link(chunk * PAGES_PER_CHUNK, ORDER_MAX as u8);
-        }
+        buddy.add(0..ready);
         buddy
+    }
+
+    /// These chunks can be used from now on.
+    pub(super) fn add(&mut self, chunks: std::ops::Range<u32>) {
+        for chunk in chunks.rev() {
+            self.link(chunk * PAGES_PER_CHUNK, ORDER_MAX as u8);
+            self.free_pages += PAGES_PER_CHUNK;
+        }
     }
 
     /// The first page of a block of 2^`order` pages, or `None` where none is free.

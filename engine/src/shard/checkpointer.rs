@@ -36,7 +36,11 @@ impl Shard {
     pub(super) async fn run_checkpointer(self: Rc<Self>) {
         loop {
             let interval = Duration::from_millis(self.checkpoint_interval_ms());
-            self.wait_for_checkpoint(interval).await;
+            let asked = self.wait_for_checkpoint(interval).await;
+            if asked && !self.flusher.flush_wanted.replace(false) && !self.journal_is_half_used() {
+                // The one that was just made has seen to it.
+                continue;
+            }
             let _turn = self.checkpointing.lock().await;
             // A shard that closes makes its last checkpoint itself; one after it would miss the partitions that ended.
             if self.closing.get() || self.failed().is_err() {
@@ -56,16 +60,17 @@ impl Shard {
         flush_ms.unwrap_or(u64::MAX).min(self.config.checkpoint_interval_ms).max(1)
     }
 
-    async fn wait_for_checkpoint(&self, interval: Duration) {
+    /// Whether it was asked for, rather than due.
+    async fn wait_for_checkpoint(&self, interval: Duration) -> bool {
         let mut asked = std::pin::pin!(self.flusher.checkpoint.notified());
         let mut timer = std::pin::pin!(self.io.sleep(interval));
         std::future::poll_fn(|context| {
-            if asked.as_mut().poll(context).is_ready() || timer.as_mut().poll(context).is_ready() {
-                return std::task::Poll::Ready(());
+            if asked.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(true);
             }
-            std::task::Poll::Pending
+            timer.as_mut().poll(context).map(|()| false)
         })
-        .await;
+        .await
     }
 
     /// Makes a checkpoint, where anything changed since the last one. The caller holds [`Shard::checkpointing`] where others

@@ -19,6 +19,9 @@ use crate::shard::partition::Partition;
 use crate::shard::shard::{NotedEntry, Shard};
 use crate::types::{Offset, Position};
 
+/// A group of so many bytes takes no more partitions: the rest goes into a second one beside it, so that the disk is busy while the
+/// acknowledged ones append again.
+const GROUP_BYTES_ENOUGH: usize = GROUP_BYTES_MAX / 2;
 /// Bytes of one group's heads beyond the data, for a partition.
 const ENTRY_ROOM_BYTES: usize = 256;
 
@@ -39,6 +42,8 @@ pub(super) struct Flusher {
     pub(super) applied: tokio::sync::Notify,
     /// Woken to have a checkpoint made now.
     pub(super) checkpoint: tokio::sync::Notify,
+    /// Whether someone waits for a checkpoint to have records flushed that do not go through the journal.
+    pub(super) flush_wanted: Cell<bool>,
     /// The sequence behind the last group that was applied.
     pub(super) applied_before: Cell<u64>,
     /// The sequence behind the last group that was sealed.
@@ -150,7 +155,7 @@ impl Shard {
     fn queued_bytes(&self) -> u64 {
         let queue = self.flusher.queue.borrow();
         // A few partitions tell: this only decides whether a second group is worth it.
-        queue.iter().take(16).map(|partition| partition.log.borrow().pending_bytes()).sum()
+        queue.iter().take(64).map(|partition| partition.log.borrow().pending_bytes()).sum()
     }
 
     /// Waits for a checkpoint where the journal is full; `false` where the shard failed.
@@ -160,11 +165,8 @@ impl Shard {
                 return false;
             }
             let released = self.flusher.released.notified();
-            let (room, half_used) = {
-                let journal = self.journal.borrow();
-                (journal.has_room(GROUP_BYTES_MAX), journal.used_bytes() * 2 > journal.ready_bytes())
-            };
-            if half_used {
+            let room = self.journal.borrow().has_room(GROUP_BYTES_MAX);
+            if self.journal_is_half_used() {
                 self.flusher.checkpoint.notify_one();
             }
             if room {
@@ -174,6 +176,12 @@ impl Shard {
         }
     }
 
+    /// Whether it is time to free journal.
+    pub(super) fn journal_is_half_used(&self) -> bool {
+        let journal = self.journal.borrow();
+        journal.used_bytes() * 2 > journal.ready_bytes()
+    }
+
     fn plan_group(self: &Rc<Self>) -> Option<Group> {
         let mut writer = self.journal.borrow_mut().begin_group();
         let mut members = SmallVec::new();
@@ -181,6 +189,9 @@ impl Shard {
         self.plan_noted(&mut writer);
         let batch = self.flusher.queue.borrow().len();
         for _ in 0..batch {
+            if writer.filled_bytes() >= GROUP_BYTES_ENOUGH {
+                break;
+            }
             let Some(partition) = self.flusher.queue.borrow_mut().pop_front() else { break };
             partition.queued.set(false);
             if partition.check().is_err() {
@@ -233,6 +244,7 @@ impl Shard {
         let mut log = partition.log.borrow_mut();
         if !log.config().is_durable() || log.has_unsynced_writes() {
             // Its bytes go to the segment without a sync: a checkpoint makes them durable, not the journal.
+            self.flusher.flush_wanted.set(true);
             self.flusher.checkpoint.notify_one();
             return true;
         }

@@ -56,7 +56,7 @@ impl Store {
         std::fs::create_dir_all(&config.dir).map_err(|error| Error::io("create", &config.dir, None, error))?;
         let lock = lock(&config.dir)?;
         let recovered = {
-            let options = UringOptions { arena_bytes: 32 << 20, ..ring_options(&config, None) };
+            let options = UringOptions { arena_bytes: 16 << 20, ..ring_options(&config, None) };
             let dir = config.dir.clone();
             let recovery = std::thread::Builder::new().name("corelog-recovery".into()).spawn(move || {
                 io::run(options, move |io| async move {

@@ -11,7 +11,7 @@ use io_uring::{opcode, squeue, types};
 use smallvec::SmallVec;
 
 use super::ring::Held;
-use super::{FIXED_BUFFER_BYTES, World};
+use super::{FIRST_BUFFER_BYTES, FIXED_BUFFER_BYTES, World};
 use crate::io::buffer::{Buffer, Slice};
 use crate::io::file::{OpenMode, Sync};
 
@@ -33,7 +33,10 @@ macro_rules! entry {
 
 /// The index of the registered piece of the arena that a place in it belongs to.
 fn piece(place: usize) -> u16 {
-    (place / FIXED_BUFFER_BYTES) as u16
+    match place.checked_sub(FIRST_BUFFER_BYTES) {
+        Some(behind) => 1 + (behind / FIXED_BUFFER_BYTES) as u16,
+        None => 0,
+    }
 }
 
 /// An open file; closed when nobody, no operation in flight either, holds it.

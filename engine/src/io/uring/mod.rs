@@ -33,7 +33,9 @@ pub(super) use file::UringFile;
 use probe::Known;
 use ring::Ring;
 
-/// The bytes of one registered piece of the arena; the kernel takes at most 1 GiB at once.
+/// The bytes of the arena's first registered piece: in use at once, while the rest is fetched from the kernel beside.
+const FIRST_BUFFER_BYTES: usize = 16 << 20;
+/// The bytes of each further piece; the kernel takes at most 1 GiB at once.
 const FIXED_BUFFER_BYTES: usize = 1 << 30;
 /// The arena is registered where it is up to this many pieces.
 const FIXED_BUFFERS_MAX: usize = 1024;
@@ -93,6 +95,7 @@ where
     let runtime = tokio_uring::Runtime::new(&builder).map_err(|error| probe::explain(&error))?;
     let result = runtime.block_on(async {
         world.ring.start().map_err(|error| probe::explain(&error))?;
+        World::grow_arena(&world);
         let mut main = pin!(main(Io::Uring(UringIo(Rc::clone(&world)))));
         let until_the_end = std::future::poll_fn(|context| {
             *world.main_waker.borrow_mut() = Some(context.waker().clone());
@@ -139,18 +142,14 @@ impl World {
             warnings.push(format!("the disk ring runs in mode {}: Linux 6.1 or later is faster", ring_mode.name()));
         }
         let known = probe::known(&uring)?;
-        let arena = Arena::new(options.arena_bytes, options.huge_pages, true)
+        let arena = Arena::staged(options.arena_bytes, options.huge_pages, true, FIRST_BUFFER_BYTES)
             .map_err(|error| out_of_memory(options.arena_bytes, &error))?;
-        let huge_pages_bytes_granted = probe::huge_page_bytes(arena.base() as usize, arena.bytes());
-        if options.huge_pages && huge_pages_bytes_granted < arena.bytes() as u64 {
-            warnings.push(format!(
-                "{huge_pages_bytes_granted} of {} arena bytes are on huge pages, large reads and writes are slower; \
-                 set /sys/kernel/mm/transparent_hugepage/enabled to madvise or always, and leave more memory free",
-                arena.bytes()
-            ));
-        }
+        let huge_pages_bytes_granted = huge_pages_granted(&arena, options.huge_pages, &mut warnings);
         let ring = Rc::new(Ring::new(uring).map_err(|error| probe::explain(&error))?);
         let registered_buffers = options.registered && register_arena(&ring, &arena, &mut warnings);
+        if registered_buffers {
+            arena.set_registered();
+        }
         let fixed_files =
             if options.registered { register_table(&ring, options.fixed_files, &mut warnings) } else { 0 };
         for warning in &warnings {
@@ -159,7 +158,7 @@ impl World {
         let facts = IoFacts {
             ring_mode,
             direct: options.direct,
-            arena_bytes: arena.bytes() as u64,
+            arena_bytes: arena.ready_bytes() as u64,
             huge_pages_bytes_granted,
             registered_buffers,
             fixed_files,
@@ -179,6 +178,42 @@ impl World {
             main_waker: RefCell::default(),
             task_panicked: Cell::new(false),
         })
+    }
+
+    /// Has the rest of the arena fetched from the kernel on a thread of its own, and used when it is there.
+    fn grow_arena(world: &Rc<World>) {
+        let Some(rest) = world.arena.rest() else { return };
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let fetching = std::thread::Builder::new().name("corelog-arena".into()).spawn(move || {
+            rest.populate();
+            let _ = sender.send(());
+        });
+        if let Err(error) = fetching {
+            tracing::warn!("the arena stays at {} bytes: {error}", world.arena.ready_bytes());
+            return;
+        }
+        let world = Rc::clone(world);
+        tokio::task::spawn_local(async move {
+            if receiver.await.is_ok() {
+                world.use_rest();
+            }
+        });
+    }
+
+    fn use_rest(&self) {
+        let mut warnings = Vec::new();
+        let registered = self.facts.borrow().registered_buffers;
+        if registered && !register_rest(&self.ring, &self.arena, &mut warnings) {
+            return tracing::warn!("the arena stays at {} bytes: {}", self.arena.ready_bytes(), warnings.join("; "));
+        }
+        self.arena.grow();
+        let mut facts = self.facts.borrow_mut();
+        facts.huge_pages_bytes_granted = huge_pages_granted(&self.arena, self.options.huge_pages, &mut warnings);
+        facts.arena_bytes = self.arena.ready_bytes() as u64;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+            facts.warnings.push(warning);
+        }
     }
 
     /// A place in the ring's table of files for `fd`, or `None` where it has none.
@@ -239,36 +274,62 @@ fn out_of_memory(bytes: usize, error: &io::Error) -> Error {
     }
 }
 
-/// Registers the arena's memory with the ring; false, with a warning, where too little memory may be locked.
-fn register_arena(ring: &Ring, arena: &Arena, warnings: &mut Vec<String>) -> bool {
-    let pieces: Vec<libc::iovec> = (0..arena.bytes())
-        .step_by(FIXED_BUFFER_BYTES)
+/// The bytes of the arena in use that are on huge pages; a warning where that is not all of them.
+fn huge_pages_granted(arena: &Arena, wanted: bool, warnings: &mut Vec<String>) -> u64 {
+    let granted = probe::huge_page_bytes(arena.base() as usize, arena.ready_bytes());
+    if wanted && granted < arena.ready_bytes() as u64 {
+        warnings.push(format!(
+            "{granted} of {} arena bytes are on huge pages, large reads and writes are slower; \
+             set /sys/kernel/mm/transparent_hugepage/enabled to madvise or always, and leave more memory free",
+            arena.ready_bytes()
+        ));
+    }
+    granted
+}
+
+/// The pieces of the arena behind the first one.
+fn further_pieces(arena: &Arena) -> Vec<libc::iovec> {
+    let starts = (FIRST_BUFFER_BYTES..arena.bytes()).step_by(FIXED_BUFFER_BYTES);
+    starts
         .map(|start| libc::iovec {
             iov_base: arena.base().wrapping_add(start).cast(),
             iov_len: FIXED_BUFFER_BYTES.min(arena.bytes() - start),
         })
-        .collect();
-    if pieces.len() > FIXED_BUFFERS_MAX {
+        .collect()
+}
+
+/// Registers the first piece of the arena with the ring; false, with a warning, where too little memory may be locked.
+fn register_arena(ring: &Ring, arena: &Arena, warnings: &mut Vec<String>) -> bool {
+    let further = further_pieces(arena).len();
+    if further >= FIXED_BUFFERS_MAX {
         warnings.push(format!("an arena of {} bytes is too large to be registered; give it less", arena.bytes()));
         return false;
     }
-    // SAFETY: the kernel pins the memory; `World` keeps the arena as long as the ring.
-    match ring.submitter(|submitter| unsafe { submitter.register_buffers(&pieces) }) {
-        Ok(()) => {
-            arena.set_registered();
-            true
-        }
-        Err(error) => {
-            let limit = probe::lockable_bytes().map_or("unlimited".into(), |bytes| bytes.to_string());
-            warnings.push(format!(
-                "the arena of {} bytes could not be registered with the ring ({error}), reads and writes cost more CPU; \
-                 RLIMIT_MEMLOCK is {limit}: raise it (ulimit -l unlimited, LimitMEMLOCK=infinity in the systemd unit) \
-                 or grant CAP_IPC_LOCK",
-                arena.bytes()
-            ));
-            false
-        }
-    }
+    let none = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+    let mut pieces = vec![none; further + 1];
+    pieces[0] = libc::iovec { iov_base: arena.base().cast(), iov_len: arena.ready_bytes() };
+    // SAFETY: the kernel pins the memory; `World` keeps the arena as long as the ring. An empty piece is filled later.
+    let registered =
+        ring.submitter(|submitter| unsafe { submitter.register_buffers2(&pieces, &vec![0; pieces.len()]) });
+    registered.map_err(|error| warnings.push(not_registered(arena.ready_bytes(), &error))).is_ok()
+}
+
+/// Registers the other pieces, which are in memory now.
+fn register_rest(ring: &Ring, arena: &Arena, warnings: &mut Vec<String>) -> bool {
+    let pieces = further_pieces(arena);
+    let tags = vec![0; pieces.len()];
+    // SAFETY: as for the first piece; the places in the table are empty.
+    let registered = ring.submitter(|submitter| unsafe { submitter.register_buffers_update(1, &pieces, Some(&tags)) });
+    registered.map_err(|error| warnings.push(not_registered(arena.bytes(), &error))).is_ok()
+}
+
+fn not_registered(bytes: usize, error: &io::Error) -> String {
+    let limit = probe::lockable_bytes().map_or("unlimited".into(), |bytes| bytes.to_string());
+    format!(
+        "the arena of {bytes} bytes could not be registered with the ring ({error}), reads and writes cost more CPU; \
+         RLIMIT_MEMLOCK is {limit}: raise it (ulimit -l unlimited, LimitMEMLOCK=infinity in the systemd unit) \
+         or grant CAP_IPC_LOCK"
+    )
 }
 
 /// Makes the ring's table of files; returns its places, 0 with a warning where there is none.

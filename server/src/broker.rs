@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::controller::Controller;
 use crate::leaders::Leaders;
-use crate::net::{Bound, Connections};
+use crate::net::{Bound, Connections, Memory};
 
 /// What all shards of a broker share.
 pub(crate) struct Broker {
@@ -73,6 +73,7 @@ pub(crate) struct ShardServer {
     /// Connections of this shard, and told when one has ended.
     pub(crate) live: Cell<usize>,
     pub(crate) ended: Notify,
+    pub(crate) memory: Memory,
     /// Sockets bound and not yet accepted from.
     pub(crate) bound: RefCell<Vec<Bound>>,
 }
@@ -87,6 +88,7 @@ impl ShardServer {
         let leaders = Rc::new(Leaders::default());
         leaders.observe(&shard);
         let server = Rc::new(ShardServer {
+            memory: Memory::new(broker.settings.broker.connection_bytes),
             broker,
             io: shard.io().clone(),
             shard,

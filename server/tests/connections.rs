@@ -175,6 +175,36 @@ fn large(request: &FetchRequest) -> Vec<corelog_server::protocol::fetch::FetchTo
 }
 
 #[test]
+fn frames_that_never_end_cannot_use_up_the_memory() {
+    let broker = TestBroker::start(&[("corelog.connection.bytes", "16777216")]);
+    let mut other = broker.client();
+    other.create("t", 2, &[]);
+    // Each claims 90 MB and sends 8, again and again, until it is held back.
+    let claim = (90_000_000i32).to_be_bytes();
+    let mut attackers: Vec<Client> = (0..12).map(|_| broker.client()).collect();
+    for attacker in &mut attackers {
+        attacker.stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        attacker.stream.write_all(&claim).expect("sent");
+        let sent: usize = (0..80).map_while(|_| attacker.stream.write(&vec![0; 100_000]).ok()).sum();
+        assert!(sent <= 8_000_000);
+        assert_eq!(other.produce("t", 0, batch(&["served"])).error_code, ErrorCode::NONE);
+        assert_eq!(other.produce("t", 1, batch(&["served"])).error_code, ErrorCode::NONE);
+    }
+    // Those that hold the memory give it back.
+    let start = Instant::now();
+    let mut closed = 0;
+    while closed < 6 {
+        assert!(start.elapsed() < Duration::from_secs(15), "{closed} are closed");
+        attackers.retain_mut(|attacker| {
+            attacker.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+            !attacker.is_closed()
+        });
+        closed = 12 - attackers.len();
+    }
+    assert!(is_served(&mut other));
+}
+
+#[test]
 fn a_silent_connection_is_closed_and_one_that_waits_is_not() {
     let broker = TestBroker::start(&[("connections.max.idle.ms", "400")]);
     let mut silent = broker.client();

@@ -51,6 +51,8 @@ pub struct BrokerSettings {
     pub connections_max: usize,
     /// `max.connections.per.ip`.
     pub connections_per_ip_max: usize,
+    /// `corelog.connection.bytes`.
+    pub connection_bytes: usize,
     /// `connections.max.idle.ms`; `None` never closes one.
     pub connection_idle_ms_max: Option<u64>,
     /// `socket.send.buffer.bytes`; `None` leaves it to the kernel.
@@ -199,6 +201,7 @@ impl<'a> Values<'a> {
             request_bytes_max: self.number("socket.request.max.bytes")?,
             connections_max: self.number("max.connections")?,
             connections_per_ip_max: self.number("max.connections.per.ip")?,
+            connection_bytes: self.number("corelog.connection.bytes")?,
             connection_idle_ms_max: self.bound("connections.max.idle.ms"),
             socket_send_bytes: self.bound("socket.send.buffer.bytes"),
             socket_receive_bytes: self.bound("socket.receive.buffer.bytes"),

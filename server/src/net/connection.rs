@@ -3,7 +3,9 @@
 //! A connection is one task. A request is begun as soon as its frame is whole, so that the appends of pipelined requests
 //! share a commit; from then on only the oldest unanswered one is driven, and whatever is ready is sent in one write.
 //! A connection whose client does not read its answers, or asks for much at once, is not read from until that is worked
-//! off: it never holds more than one frame of the longest kind, [`IN_FLIGHT_BYTES_MAX`] and the last answer.
+//! off: it never holds more than one frame of the longest kind, [`IN_FLIGHT_BYTES_MAX`] and the last answer. Where all
+//! connections of the shard together hold too much, those that hold a large part are not read from, and are closed if
+//! nothing of theirs moves.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -19,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::futures::OwnedNotified;
 
 use super::input::{FrameError, Input};
+use super::memory::SHARE_BYTES;
 use super::output::Output;
 use crate::api::{self, Answer, Answering, Begun, Refused};
 use crate::broker::ShardServer;
@@ -37,6 +40,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a producer is held back while much waits for the disk, before it is let on to be told so.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
+/// How long a connection may stand still with much memory while its shard has none left.
+const STARVED_WAIT: Duration = Duration::from_secs(5);
 /// A time that does not come.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -51,6 +56,8 @@ enum End {
     Idle,
     #[error("its last answers took too long")]
     Drain,
+    #[error("it held {0} bytes while nothing of it moved and the connections had used up corelog.connection.bytes")]
+    Memory(usize),
     #[error("a produce request with acks=0 failed, and to close is the only way to say so")]
     Disconnect,
     #[error("{0}")]
@@ -85,6 +92,10 @@ pub(super) struct Connection<S> {
     idle: Duration,
     timer: LocalFuture<()>,
     shutdown: Pin<Box<OwnedNotified>>,
+    /// The memory that is counted as this connection's, in bytes.
+    held: usize,
+    /// Pending while it may not grow: ready when memory was freed.
+    starved: Option<Pin<Box<OwnedNotified>>>,
     /// Whether it has produced.
     produces: bool,
     /// Pending while the shard has more to write than it should: to read on would only gather more.
@@ -111,6 +122,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             idle,
             timer: timer(&server, now + idle),
             shutdown,
+            held: 0,
+            starved: None,
             produces: false,
             room: None,
             server,
@@ -122,7 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let end = poll_fn(|cx| self.poll(cx)).await;
         let (peer, unanswered) = (self.peer, self.in_flight.len());
         match end {
-            End::Frame(_) | End::Refused(_) | End::Disconnect => tracing::warn!(%peer, "connection closed: {end}"),
+            End::Frame(_) | End::Refused(_) | End::Memory(_) | End::Disconnect => {
+                tracing::warn!(%peer, "connection closed: {end}")
+            }
             End::Peer if self.input.is_inside_frame() => tracing::debug!(%peer, "connection closed inside a frame"),
             _ => tracing::debug!(%peer, unanswered, "connection closed: {end}"),
         }
@@ -149,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let answered = self.collect_answers(cx)?;
         let sent = self.send(cx)?;
         let received = self.receive(cx)?;
+        self.count_memory();
         let moved = answered || sent || received;
         if moved {
             self.progress_at = self.server.io.now();
@@ -192,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Receives once, and begins the requests that are whole.
     fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        if self.poll_room(cx).is_pending() {
+        if self.poll_room(cx).is_pending() || self.poll_memory(cx).is_pending() {
             return Ok(false);
         }
         let mut moved = self.begin_requests(cx);
@@ -224,6 +240,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.room = None;
         }
         Poll::Ready(())
+    }
+
+    fn poll_memory(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.held > SHARE_BYTES && self.server.memory.is_full() {
+            if self.starved.is_none() {
+                self.starved = Some(Box::pin(self.server.memory.freed()));
+                self.timer = timer(&self.server, self.server.io.now() + STARVED_WAIT);
+            }
+            let freed = self.starved.as_mut().expect("it was just made");
+            std::task::ready!(freed.as_mut().poll(cx));
+            self.starved = None;
+        }
+        self.starved = None;
+        Poll::Ready(())
+    }
+
+    fn count_memory(&mut self) {
+        let holds = self.input.capacity() + self.in_flight_bytes + self.output.len();
+        self.server.memory.change(self.held, holds);
+        self.held = holds;
     }
 
     fn wants_more(&self) -> bool {
@@ -283,16 +319,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let now = self.server.io.now();
             let deadline = match &self.ending {
                 Some((_, since)) => *since + DRAIN,
+                None if self.starved.is_some() => self.progress_at + STARVED_WAIT,
                 // A request that waits for its records is not idle; a client that does not take its answers is.
                 None if self.output.is_empty() && !self.in_flight.is_empty() => now + self.idle,
                 None => self.progress_at + self.idle,
             };
             if deadline <= now {
-                return Poll::Ready(Some(if self.ending.is_some() { End::Drain } else { End::Idle }));
+                return Poll::Ready(Some(match self.ending {
+                    Some(_) => End::Drain,
+                    None if self.starved.is_some() => End::Memory(self.held),
+                    None => End::Idle,
+                }));
             }
             self.timer = timer(&self.server, deadline);
         }
         Poll::Pending
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.server.memory.change(self.held, 0);
     }
 }
 

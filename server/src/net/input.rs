@@ -84,6 +84,11 @@ impl Input {
         }
     }
 
+    /// The memory that it holds, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Whether the stream would end inside a frame.
     pub(crate) fn is_inside_frame(&self) -> bool {
         !self.buffer.is_empty()

@@ -4,7 +4,9 @@ mod connection;
 mod connections;
 mod input;
 mod listener;
+mod memory;
 mod output;
 
 pub(crate) use connections::Connections;
 pub(crate) use listener::{Bound, accept, bind};
+pub(crate) use memory::Memory;

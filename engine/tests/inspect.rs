@@ -263,3 +263,23 @@ fn a_dump_says_what_is_there_in_words_and_in_json() {
     assert!(dumped(dir.path(), false).contains("damage: "));
     assert!(dump(&dir.path().join("nowhere"), false, &mut Vec::new()).is_err());
 }
+
+#[test]
+fn a_partition_that_serves_no_more_is_not_cut_to_what_is_left_at_a_later_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    closed_store(dir.path());
+    let active = segments(dir.path()).pop().expect("a segment");
+    change(&active, |bytes| bytes.truncate(4096));
+    for start in 0..3 {
+        let report = verify(dir.path()).expect("verified");
+        assert!(report.findings.iter().any(|finding| active.starts_with(&finding.file)), "start {start}: {report:?}");
+        let store = Store::open(config(dir.path())).expect("opens");
+        let offsets = store.call_blocking(store.shard_of(&name()), |shard| {
+            Box::pin(async move { shard.offsets(&name()).map_err(|error| error.to_string()) })
+        });
+        let offsets = offsets.expect("the shard answers");
+        assert!(offsets.as_ref().is_err_and(|error| error.contains("restore it")), "start {start}: {offsets:?}");
+        store.close().expect("closes");
+        drop(store);
+    }
+}

@@ -269,6 +269,7 @@ impl Dump<'_> {
                     "segment_created": state.segment_created.0, "first_timestamp": state.first_timestamp.0,
                     "max_timestamp": state.max_timestamp.0, "max_timestamp_offset": state.max_timestamp_offset.0,
                     "partial_bytes": state.partial.len(), "index_points": state.index_points.len(), "index_spilled": state.index_spilled,
+                    "damage": state.damage,
                     "epochs": state.epochs.iter().map(|(epoch, start)| json!([epoch.0, start.0])).collect::<Vec<_>>(),
                 }),
             )?;

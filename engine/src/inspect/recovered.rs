@@ -30,8 +30,8 @@ pub(super) struct Recovered {
     pub(super) rolled: BTreeMap<Offset, Position>,
     /// Bytes by segment and place; a later one wins.
     pub(super) overlays: BTreeMap<Offset, Vec<(Position, Bytes)>>,
-    /// The segment and end of an extent that was not whole, so that the data behind it does not count either.
-    rejected: Option<(Offset, Offset)>,
+    /// An extent was not whole: nobody was told of it, nor of anything behind it.
+    rejected: bool,
     /// What does not fit together.
     pub(super) problems: Vec<String>,
 }
@@ -50,6 +50,9 @@ impl Recovered {
         match LeaderEpochs::from_entries(state.epochs.clone()) {
             Some(epochs) => recovered.epochs = epochs,
             None => recovered.problems.push("its leader epochs in the checkpoint do not rise".into()),
+        }
+        if let Some(damage) = &state.damage {
+            recovered.problems.push(format!("is recorded as damaged and serves no more: {damage}"));
         }
         if !state.partial.is_empty() {
             let at = state.position.block_start();
@@ -73,16 +76,15 @@ impl Recovered {
     /// `dir` has it, with the data of `next` behind it.
     pub(super) fn apply(&mut self, dir: &Path, entry: &OwnedEntry, next: Option<&OwnedEntry>, certain: bool) {
         match entry {
+            _ if self.rejected => {}
             OwnedEntry::Data { segment, position, next_offset, bytes, .. } => {
-                if self.rejected != Some((*segment, *next_offset))
-                    && self.extend(*segment, *position, bytes.len() as u64, *next_offset)
-                {
+                if self.extend(*segment, *position, bytes.len() as u64, *next_offset) {
                     self.overlays.entry(*segment).or_default().push((*position, bytes.clone()));
                 }
             }
             OwnedEntry::Extent { segment, position, length, next_offset, .. } => {
                 if *next_offset > self.next_offset && !certain && !self.is_whole(dir, entry, next) {
-                    self.rejected = Some((*segment, *next_offset));
+                    self.rejected = true;
                 } else if self.extend(*segment, *position, *length, *next_offset) {
                     self.uncover(*segment, *position, *position + *length);
                 }

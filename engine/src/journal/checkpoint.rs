@@ -26,8 +26,11 @@ pub const CHECKPOINT_HEADER_BYTES: usize = 64;
 /// The greatest length of a topic's name, as in Kafka (`Topic.MAX_NAME_LENGTH`).
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
+/// The greatest length of a damage's description; what is longer is cut.
+const DAMAGE_BYTES_MAX: usize = 1000;
+
 /// Bytes of a partition before its name, partial block, epochs and points: what bounds the count of partitions.
-const PARTITION_BYTES: usize = 2 + 16 + 4 + 10 * 8 + 2 + 3 * 4;
+const PARTITION_BYTES: usize = 2 + 16 + 4 + 10 * 8 + 2 + 3 * 4 + 2;
 
 /// Bytes of one epoch and its start.
 const EPOCH_BYTES: usize = 12;
@@ -81,6 +84,8 @@ pub struct PartitionState {
     pub index_points: Vec<IndexPoint>,
     /// How many index entries of the active segment, before those, are in its `.points` file.
     pub index_spilled: u32,
+    /// Why the partition serves no more, so that a later start does not take what is left of it for all there was.
+    pub damage: Option<String>,
 }
 
 /// The name of a shard's checkpoint in the data directory.
@@ -192,6 +197,13 @@ impl PartitionState {
             + self.partial.len()
             + self.epochs.len() * EPOCH_BYTES
             + self.index_points.len() * POINT_BYTES
+            + self.damage_text().len()
+    }
+
+    /// The damage as it is written; nothing where there is none.
+    fn damage_text(&self) -> &str {
+        let text = self.damage.as_deref().unwrap_or_default();
+        &text[..text.floor_char_boundary(DAMAGE_BYTES_MAX)]
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -214,12 +226,14 @@ impl PartitionState {
         out.extend_from_slice(&(self.epochs.len() as u32).to_le_bytes());
         out.extend_from_slice(&(self.index_points.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.index_spilled.to_le_bytes());
+        out.extend_from_slice(&(self.damage_text().len() as u16).to_le_bytes());
         out.extend_from_slice(&self.partial);
         for (epoch, start) in &self.epochs {
             out.extend_from_slice(&epoch.0.to_le_bytes());
             out.extend_from_slice(&start.0.to_le_bytes());
         }
         self.index_points.iter().for_each(|point| out.extend_from_slice(&encode_point(point)));
+        out.extend_from_slice(self.damage_text().as_bytes());
     }
 
     fn decode(cursor: &mut Cursor<'_>) -> Option<PartitionState> {
@@ -236,11 +250,12 @@ impl PartitionState {
         let (segment_created, first_timestamp) = (Timestamp(cursor.i64()?), Timestamp(cursor.i64()?));
         let max_timestamp = Timestamp(cursor.i64()?);
         let (partial_bytes, epoch_count) = (cursor.u16()?, cursor.u32()?);
-        let (point_count, index_spilled) = (cursor.u32()?, cursor.u32()?);
+        let (point_count, index_spilled, damage_bytes) = (cursor.u32()?, cursor.u32()?, cursor.u16()?);
         let partial = cursor.bytes(usize::from(partial_bytes))?.to_vec();
         let epochs =
             cursor.items(epoch_count, EPOCH_BYTES, |cursor| Some((Epoch(cursor.i32()?), Offset(cursor.natural()?))))?;
         let index_points = cursor.items(point_count, POINT_BYTES, decode_point)?;
+        let damage = std::str::from_utf8(cursor.bytes(usize::from(damage_bytes))?).ok()?;
         let state = PartitionState {
             topic,
             id,
@@ -258,6 +273,7 @@ impl PartitionState {
             epochs,
             index_points,
             index_spilled,
+            damage: (!damage.is_empty()).then(|| damage.to_owned()),
         };
         (state.partial_is_sound() && state.segment <= state.next_offset).then_some(state)
     }
@@ -295,6 +311,7 @@ mod tests {
                 max_timestamp_offset: Offset(140),
             }],
             index_spilled: 12,
+            damage: (partition == 2).then(|| "a hole".to_owned()),
         };
         Checkpoint {
             shard: 1,

@@ -124,6 +124,11 @@ impl Shard {
             if count % STATES_AT_ONCE == STATES_AT_ONCE - 1 {
                 self.io.yield_now().await;
             }
+            if let Some(damaged) = partition.damaged() {
+                let applied_before = self.journal.borrow().head().sequence;
+                states.push(PartitionState { generation: self.generation, applied_before, ..damaged });
+                continue;
+            }
             if !self.wait_sealed(partition).await? {
                 continue;
             }
@@ -161,6 +166,7 @@ impl Shard {
                 epochs: log.epochs().entries().to_vec(),
                 index_points: segment.points,
                 index_spilled: u32::try_from(segment.spilled).expect("fewer points than bytes"),
+                damage: None,
             });
         }
         Ok((states, taken))

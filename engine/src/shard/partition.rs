@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::journal::PartitionKey;
+use crate::journal::{PartitionKey, PartitionState};
 use crate::log::{Log, LogOffsets};
 use crate::shard::read_stream::ReadStreams;
 use crate::shard::waiters::{Event, Waiters};
@@ -56,6 +56,8 @@ pub struct Partition {
     pub streams: RefCell<ReadStreams>,
     cursors: RefCell<smallvec::SmallVec<[Cursor; CURSORS_MAX]>>,
     failure: RefCell<Option<Error>>,
+    /// What is recorded of it where it was found damaged: checkpoints carry that on.
+    damaged: RefCell<Option<PartitionState>>,
 }
 
 impl Partition {
@@ -78,7 +80,18 @@ impl Partition {
             streams: RefCell::default(),
             cursors: RefCell::default(),
             failure: RefCell::new(None),
+            damaged: RefCell::new(None),
         }
+    }
+
+    /// Keeps what is recorded of a damaged partition.
+    pub fn keep_damaged(&self, state: PartitionState) {
+        *self.damaged.borrow_mut() = Some(state);
+    }
+
+    /// What is recorded of it where it is damaged.
+    pub fn damaged(&self) -> Option<PartitionState> {
+        self.damaged.borrow().clone()
     }
 
     /// An error where it serves no more.

@@ -202,6 +202,8 @@ struct Replay {
     write_from: Position,
     bytes_since_point: u64,
     changed: bool,
+    /// An extent in flight did not get to its segment: nobody was told of it, nor of anything behind it.
+    rejected: bool,
     failure: Option<Error>,
 }
 
@@ -209,7 +211,7 @@ impl Replay {
     fn new(state: PartitionState) -> Replay {
         let write_from = state.position.block_start();
         let bytes = state.partial.clone();
-        Replay { state, bytes, write_from, bytes_since_point: u64::MAX, changed: false, failure: None }
+        Replay { state, bytes, write_from, bytes_since_point: u64::MAX, changed: false, rejected: false, failure: None }
     }
 
     fn unknown(name: &TopicPartition, id: PartitionKey, segment: Offset, generation: u64) -> Replay {
@@ -230,6 +232,7 @@ impl Replay {
             index_points: Vec::new(),
             index_spilled: 0,
             applied_before: 0,
+            damage: None,
         });
         replay.bytes_since_point = 0;
         replay
@@ -292,8 +295,10 @@ impl Replay {
     }
 }
 
+/// Notes that an epoch begins; one before it that began at the same offset had no records and gives way.
 fn note_epoch(epochs: &mut Vec<(Epoch, Offset)>, epoch: Epoch, start: Offset) {
-    if epoch.0 >= 0 && epochs.last().is_none_or(|last| epoch > last.0 && start > last.1) {
+    if epoch.0 >= 0 && epochs.last().is_none_or(|last| epoch > last.0) {
+        epochs.retain(|earlier| earlier.1 < start);
         epochs.push((epoch, start));
     }
 }
@@ -314,7 +319,6 @@ impl Replays<'_> {
                 certain || scan.end.sequence - group.header.sequence <= GROUPS_IN_FLIGHT_MAX as u64,
                 "only the last groups can have been in flight"
             );
-            let mut rejected: Option<(PartitionKey, Offset)> = None;
             for (place, entry) in group.entries.iter().enumerate() {
                 let id = entry.id();
                 if owners.get(&id).is_some_and(|owner| *owner != (checkpoint.generation, checkpoint.shard)) {
@@ -326,21 +330,16 @@ impl Replays<'_> {
                     .partitions
                     .entry(id)
                     .or_insert_with(|| Replay::unknown(name, id, first_segment(entry), generation));
-                if replay.failure.is_some() || group.header.sequence < replay.state.applied_before {
+                if replay.failure.is_some() || replay.rejected || group.header.sequence < replay.state.applied_before {
                     continue;
                 }
                 match entry {
                     OwnedEntry::Data { segment, position, next_offset, bytes, .. } => {
-                        if rejected != Some((id, *next_offset)) {
-                            self.replay_data(id, *segment, *position, *next_offset, bytes).await?;
-                        }
+                        self.replay_data(id, *segment, *position, *next_offset, bytes).await?;
                     }
                     OwnedEntry::Extent { .. } => {
-                        if !self.replay_extent(id, entry, group.entries.get(place + 1), certain).await?
-                            && let OwnedEntry::Extent { next_offset, .. } = entry
-                        {
-                            rejected = Some((id, *next_offset));
-                        }
+                        let is_whole = self.replay_extent(id, entry, group.entries.get(place + 1), certain).await?;
+                        self.partitions.get_mut(&id).expect("it is being replayed").rejected = !is_whole;
                     }
                     OwnedEntry::Truncate { segment, position, next_offset, .. } => {
                         self.replay_truncate(id, *segment, *position, *next_offset).await?;
@@ -443,7 +442,8 @@ impl Replays<'_> {
             replay.hole(self.dir, at, &format!("the journal goes on at byte {position}"));
             return Ok(true);
         }
-        replay.bytes.truncate((position - replay.write_from) as usize);
+        // An extent may begin before what a newer checkpoint found written: its blocks are the ones that the checkpoint found.
+        replay.bytes.truncate(position.0.saturating_sub(replay.write_from.0) as usize);
         replay.state.position = position;
         self.write_blocks(id).await?;
         let replay = self.partitions.get_mut(&id).expect("it is being replayed");
@@ -508,8 +508,8 @@ impl Replays<'_> {
         }
         let known = (at - position) as usize;
         if segment == replay.state.segment {
-            let kept = &replay.bytes[replay.bytes.len() - known..];
-            if kept != &bytes[..known] {
+            let kept = known.min(replay.bytes.len());
+            if replay.bytes[replay.bytes.len() - kept..] != bytes[known - kept..known] {
                 return Ok(false);
             }
         }
@@ -670,7 +670,7 @@ async fn read_range(io: &Io, file: &crate::io::File, position: Position, length:
 
 async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: Replay) -> Result<RecoveredPartition> {
     let mut failure = replay.failure;
-    let state = replay.state;
+    let mut state = replay.state;
     let partition_dir = dir.join(name.to_string());
     let path = partition_dir.join(segment_file_name(state.segment, "log"));
     let blocks = state.position.block_start();
@@ -683,6 +683,12 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
             failure.get_or_insert(Error::corrupt(&path, Some(Position(bytes)), what));
         }
     }
+    if let Some(damage) = &state.damage {
+        failure.get_or_insert(Error::corrupt(&path, Some(state.position), damage.clone()));
+    }
+    if failure.is_none() {
+        remove_behind(io, &partition_dir, state.segment).await?;
+    }
     let sealed = match state.start < state.segment {
         true => segment_bases(io, &partition_dir, state.segment).await?,
         false => Vec::new(),
@@ -693,8 +699,29 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
     }
     if let Some(error) = &failure {
         tracing::error!(%error, partition = %name, "the partition serves no more");
+        // Recorded, or a later start would take what is left for all there was.
+        state.damage = Some(match error {
+            Error::Corrupt { what, .. } => what.clone(),
+            other => other.to_string(),
+        });
     }
     Ok(RecoveredPartition { name, state, sealed, failure })
+}
+
+/// Removes the files of segments behind the newest recorded one. They were begun and nothing in them was acknowledged; once the log
+/// has grown past their names, they would be taken for segments in its middle.
+async fn remove_behind(io: &Io, dir: &Path, newest: Offset) -> Result<()> {
+    let mut removed = false;
+    for entry in io.list_dir(dir).await? {
+        let Some((stem, suffix)) = entry.name.split_once('.') else { continue };
+        let behind = segment_base_of(&format!("{stem}.log")).is_some_and(|base| base > newest);
+        if behind && ["log", "index", "timeindex", "txnindex", "points"].contains(&suffix) {
+            tracing::info!(dir = %dir.display(), file = entry.name, "behind the recorded end of the log: removed");
+            io.remove_file(&dir.join(&entry.name)).await?;
+            removed = true;
+        }
+    }
+    if removed { io.sync_dir(dir).await } else { Ok(()) }
 }
 
 async fn segment_bases(io: &Io, dir: &Path, newest: Offset) -> Result<Vec<Offset>> {

@@ -250,17 +250,24 @@ impl Shard {
         let recovered = recover(io, &config.dir).await?;
         let config = StoreConfig { shards: 1, ..config };
         let shard = Shard::open(io, config, 0, recovered.generation, recovered.partitions, recovered.recycled).await?;
-        for path in recovered.stale {
-            let own = [crate::journal::checkpoint_file_name(0), crate::journal::journal_file_name(0)];
-            if !own.iter().any(|name| path.ends_with(name)) && io.file_len(&path).await?.is_some() {
-                io.remove_file(&path).await?;
+        let own = [crate::journal::checkpoint_file_name(0), crate::journal::journal_file_name(0)];
+        let stale = recovered.stale.iter().filter(|path| !own.iter().any(|name| path.ends_with(name)));
+        let (journals, checkpoints): (Vec<_>, Vec<_>) = stale.partition(|path| is_journal(path));
+        // A checkpoint without its journal is damage, a journal without its checkpoint is nothing: in this order.
+        for paths in [checkpoints, journals] {
+            for path in paths {
+                if io.file_len(path).await?.is_some() {
+                    io.remove_file(path).await?;
+                }
             }
+            io.sync_dir(&shard.config.dir).await?;
         }
         Ok(shard)
     }
 
     fn adopt(&self, recovered: RecoveredPartition) {
         let RecoveredPartition { name, state, sealed, failure } = recovered;
+        let damaged = failure.map(|error| (error, state.clone()));
         let epochs = LeaderEpochs::from_entries(state.epochs).unwrap_or_default();
         let dir = self.partition_dir(&name);
         let key = state.id;
@@ -279,7 +286,8 @@ impl Shard {
         self.held_bytes.set(self.held_bytes.get() + log.memory_bytes());
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
         partition.changed.set(true);
-        if let Some(error) = failure {
+        if let Some((error, state)) = damaged {
+            partition.keep_damaged(state);
             partition.fail(error);
         }
         self.partitions.borrow_mut().insert(name, partition);
@@ -490,6 +498,10 @@ fn lock(dir: &Path) -> Result<LockFile> {
     }
 }
 
+fn is_journal(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| crate::journal::shard_of_journal(&name.to_string_lossy()).is_some())
+}
+
 fn remove_stale(config: &StoreConfig, stale: &[std::path::PathBuf]) -> Result<()> {
     let own = |path: &Path| {
         (0..config.shards as u32).any(|shard| {
@@ -497,15 +509,21 @@ fn remove_stale(config: &StoreConfig, stale: &[std::path::PathBuf]) -> Result<()
                 || path.ends_with(crate::journal::journal_file_name(shard))
         })
     };
-    for path in stale {
-        if own(path) {
-            continue;
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", path, None, error));
+    let (journals, checkpoints): (Vec<_>, Vec<_>) =
+        stale.iter().filter(|path| !own(path)).partition(|path| is_journal(path));
+    // A checkpoint without its journal is damage, a journal without its checkpoint is nothing: in this order.
+    for paths in [checkpoints, journals] {
+        for path in &paths {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", path, None, error));
+                }
+                _ => {}
             }
-            _ => {}
+        }
+        if !paths.is_empty() {
+            let synced = std::fs::File::open(&config.dir).and_then(|dir| dir.sync_all());
+            synced.map_err(|error| Error::io("sync directory", &config.dir, None, error))?;
         }
     }
     Ok(())

@@ -24,6 +24,8 @@ pub mod produce;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod sample;

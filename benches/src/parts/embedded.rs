@@ -23,6 +23,9 @@ pub const AS_A_CLIENT: AppendOptions = AppendOptions { epoch: Epoch::NONE, origi
 /// A loop gives way to the shard's other work after so many bytes, as a server does between requests.
 const BYTES_PER_TURN: u64 = 1 << 20;
 
+/// How long the disk may be silent while bytes wait for it: longer is a fault of the store.
+const STALL_MAX: Duration = Duration::from_secs(10);
+
 /// An open store of one shard.
 #[derive(Clone)]
 pub struct Embedded {
@@ -144,7 +147,7 @@ impl AppendLoad {
     /// Appends without waiting for each; ends when the disk has all but the last, partial write.
     async fn run_unsynced(self, shard: Rc<Shard>) -> Result<Sample, Error> {
         let mut sample = Sample::default();
-        let written_before = shard.metrics().segment_bytes.get();
+        let written_before = shard.io().counters().bytes_written;
         let batch_bytes = self.batch.bytes.len() as u64;
         let start = Instant::now();
         let mut turn_bytes = 0;
@@ -170,10 +173,20 @@ impl AppendLoad {
             sample.latency.record(now - began);
             began = now;
         }
-        let not_written = (self.names.len() as u64) << 20;
-        let goal = sample.bytes.saturating_sub(not_written);
-        while shard.metrics().segment_bytes.get() - written_before < goal {
+        // A partition's last bytes wait in memory until they are worth a write.
+        let goal = sample.bytes.saturating_sub((self.names.len() as u64) << 20);
+        let mut seen = (0, Instant::now());
+        loop {
             shard.check()?;
+            let written = shard.io().counters().bytes_written - written_before;
+            if written >= goal {
+                break;
+            }
+            if written > seen.0 {
+                seen = (written, Instant::now());
+            }
+            let stalled = seen.1.elapsed() > STALL_MAX;
+            assert!(!stalled, "the store wrote {written} of {goal} bytes and then nothing for {STALL_MAX:?}");
             shard.io().sleep(Duration::from_micros(100)).await;
         }
         sample.seconds = start.elapsed().as_secs_f64();

@@ -7,12 +7,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::{Checkpoint, JournalMark, PartitionState};
 use crate::log::encode_points;
 use crate::shard::join::join_all;
 use crate::shard::partition::Partition;
 use crate::shard::shard::Shard;
+use crate::shard::writer::DISK_FULL_RETRY;
 use crate::types::{Offset, Position, Timestamp};
 
 /// Partitions whose segments are written and synced at once.
@@ -41,14 +42,27 @@ impl Shard {
                 // The one that was just made has seen to it.
                 continue;
             }
-            let _turn = self.checkpointing.lock().await;
+            let turn = self.checkpointing.lock().await;
             // A shard that closes makes its last checkpoint itself; one after it would miss the partitions that ended.
             if self.closing.get() || self.failed().is_err() {
                 return;
             }
-            if let Err(error) = self.checkpoint().await {
-                self.fail(error);
-                return;
+            let made = self.checkpoint().await;
+            drop(turn);
+            match made {
+                Ok(()) => self.note_disk_space(),
+                // Nothing was lost by it: the journal is kept until a later one succeeds.
+                Err(error @ Error::DiskFull { .. }) => {
+                    self.note_disk_full(&error);
+                    self.io.sleep(DISK_FULL_RETRY).await;
+                    // It is due at once, however long the interval.
+                    self.flusher.flush_wanted.set(true);
+                    self.flusher.checkpoint.notify_one();
+                }
+                Err(error) => {
+                    self.fail(error);
+                    return;
+                }
             }
         }
     }
@@ -93,11 +107,15 @@ impl Shard {
             self.quiet_down(all);
             return Ok(());
         }
-        let (states, taken) = self.take_states(all).await?;
-        self.settle(&taken).await?;
-        let checkpoint =
-            Checkpoint { shard: self.id().0 as u32, generation: self.generation, mark, partitions: states };
-        checkpoint.store(&self.io, &self.config.dir).await?;
+        let taken = match self.record(mark, all).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                // The next one must look at all of them again.
+                all.iter().for_each(|partition| partition.changed.set(true));
+                self.partitions_gone.set(true);
+                return Err(error);
+            }
+        };
         self.release(mark).await?;
         for taken in &taken {
             self.apply_checkpoint(taken);
@@ -105,6 +123,16 @@ impl Shard {
         self.metrics.checkpoints.add(1);
         self.quiet_down(all);
         Ok(())
+    }
+
+    /// Takes the states of all, has what they speak of synced, and writes them down.
+    async fn record(self: &Rc<Self>, mark: JournalMark, all: &[Rc<Partition>]) -> Result<Vec<Taken>> {
+        let (states, taken) = self.take_states(all).await?;
+        self.settle(&taken).await?;
+        let checkpoint =
+            Checkpoint { shard: self.id().0 as u32, generation: self.generation, mark, partitions: states };
+        checkpoint.store(&self.io, &self.config.dir).await?;
+        Ok(taken)
     }
 
     async fn release(&self, mark: JournalMark) -> Result<()> {

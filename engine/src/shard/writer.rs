@@ -12,7 +12,7 @@ use crate::shard::waiters::{Event, Wait};
 use crate::types::{BLOCK_BYTES, Offset, Position};
 
 /// How long a full disk is left alone before it is tried again.
-const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
+pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
 
 impl Shard {
     /// Starts the segment writes that are worth making.
@@ -86,16 +86,11 @@ impl Shard {
             };
             match file.writable(&self.io, needed, recycled).await {
                 Ok(file) => {
-                    if self.disk_full.replace(false) {
-                        tracing::warn!(dir = %self.config.dir.display(), "there is space again, appends go on");
-                    }
+                    self.note_disk_space();
                     return Ok(file);
                 }
                 Err(error @ Error::DiskFull { .. }) => {
-                    if !self.disk_full.replace(true) {
-                        tracing::error!(%error, "appends are refused until there is space");
-                    }
-                    self.backlog_shrunk.notify_waiters();
+                    self.note_disk_full(&error);
                     if self.closing.get() || self.failed().is_err() {
                         return Err(error);
                     }
@@ -104,6 +99,21 @@ impl Shard {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What failed for want of space succeeds again.
+    pub(super) fn note_disk_space(&self) {
+        if self.disk_full.replace(false) {
+            tracing::warn!(dir = %self.config.dir.display(), "there is space again, appends go on");
+        }
+    }
+
+    /// Appends are refused from here on, until what failed for want of space succeeds.
+    pub(super) fn note_disk_full(&self, error: &Error) {
+        if !self.disk_full.replace(true) {
+            tracing::error!(%error, "appends are refused until there is space");
+        }
+        self.backlog_shrunk.notify_waiters();
     }
 
     /// Writes every whole block that may be written to the open segment with this base up to `to`, and returns when

@@ -63,7 +63,7 @@ fn a_plain_kafkas_file_is_accepted_and_one_warning_names_what_does_nothing() {
     for name in ["num.io.threads", "offsets.topic.replication.factor", "controller.quorum.bootstrap.servers"] {
         assert!(warning.contains(name), "{warning}");
     }
-    for name in ["log.retention.hours", "socket.send.buffer.bytes", "log.flush.interval.messages"] {
+    for name in ["log.retention.hours", "socket.request.max.bytes", "log.flush.interval.messages"] {
         assert!(!warning.contains(name), "{warning}");
     }
 }

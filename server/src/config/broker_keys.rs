@@ -36,9 +36,7 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::fixed("num.partitions", Kind::Int(1, INT_MAX), "1", "The partitions of a topic that does not say."),
     Key::fixed("process.roles", Kind::ListOf(&["broker", "controller"]), "broker,controller",
         "What this process is; it is both. (Kafka has no default.)"),
-    Key::fixed("socket.receive.buffer.bytes", Kind::Int(MIN, INT_MAX), "102400", "SO_RCVBUF of connections; -1 leaves it to the kernel."),
     Key::fixed("socket.request.max.bytes", Kind::Int(1, INT_MAX), "104857600", "The largest request."),
-    Key::fixed("socket.send.buffer.bytes", Kind::Int(MIN, INT_MAX), "102400", "SO_SNDBUF of connections; -1 leaves it to the kernel."),
     // Defaults of topics.
     Key::dynamic("log.cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), "delete", "The default of `cleanup.policy`."),
     Key::dynamic("log.flush.interval.messages", Kind::Long(1, MAX), "1",

@@ -311,6 +311,8 @@ pub(super) const INERT_KEYS: &[Key] = &[
     inert("producer.purgatory.purge.interval.requests", Kind::Int(MIN, INT_MAX), Some("1000"), Why::Unneeded),
     inert("request.timeout.ms", Kind::Int(MIN, INT_MAX), Some("30000"), Why::Unneeded),
     inert("server.max.startup.time.ms", Kind::Long(0, MAX), Some("9223372036854775807"), Why::Unneeded),
+    inert("socket.receive.buffer.bytes", Kind::Int(MIN, INT_MAX), Some("102400"), Why::KernelTuned),
+    inert("socket.send.buffer.bytes", Kind::Int(MIN, INT_MAX), Some("102400"), Why::KernelTuned),
     inert("socket.connection.setup.timeout.max.ms", Kind::Long(MIN, MAX), Some("30000"), Why::Unneeded),
     inert("socket.connection.setup.timeout.ms", Kind::Long(MIN, MAX), Some("10000"), Why::Unneeded),
     inert("socket.listen.backlog.size", Kind::Int(1, INT_MAX), Some("50"), Why::Unneeded),

@@ -103,6 +103,8 @@ pub enum Why {
     NoQuotas,
     /// Java classes cannot be loaded.
     NoJava,
+    /// The kernel sizes socket buffers by itself, and better than a fixed size would.
+    KernelTuned,
     /// It tunes a part of Kafka that has no like here.
     Unneeded,
     /// Kafka 4.0 removed it.
@@ -282,6 +284,7 @@ impl fmt::Display for Why {
             Why::NoRecompression => "batches are kept as the producer compressed them",
             Why::NoQuotas => "there are no quotas",
             Why::NoJava => "Java classes cannot be loaded",
+            Why::KernelTuned => "the kernel sizes socket buffers as they are needed",
             Why::Unneeded => "it tunes a part of Kafka that has no like here",
             Why::Removed => "Kafka 4.0 removed it",
         })

@@ -55,10 +55,6 @@ pub struct BrokerSettings {
     pub connection_bytes: usize,
     /// `connections.max.idle.ms`; `None` never closes one.
     pub connection_idle_ms_max: Option<u64>,
-    /// `socket.send.buffer.bytes`; `None` leaves it to the kernel.
-    pub socket_send_bytes: Option<u32>,
-    /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel.
-    pub socket_receive_bytes: Option<u32>,
     /// `metadata.log.max.record.bytes.between.snapshots`.
     pub metadata_log_bytes_max: u64,
 }
@@ -203,8 +199,6 @@ impl<'a> Values<'a> {
             connections_per_ip_max: self.number("max.connections.per.ip")?,
             connection_bytes: self.number("corelog.connection.bytes")?,
             connection_idle_ms_max: self.bound("connections.max.idle.ms"),
-            socket_send_bytes: self.bound("socket.send.buffer.bytes"),
-            socket_receive_bytes: self.bound("socket.receive.buffer.bytes"),
             metadata_log_bytes_max: self.number("metadata.log.max.record.bytes.between.snapshots")?,
         })
     }

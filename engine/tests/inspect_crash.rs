@@ -28,7 +28,7 @@ struct Known {
     numbers: BTreeMap<i64, u64>,
     /// Everything before this was acknowledged.
     flushed: i64,
-    /// A truncation to here, or a start, may have happened or not.
+    /// The log may begin here, or before.
     start: i64,
     epoch: i32,
 }
@@ -71,6 +71,9 @@ async fn open(io: &Io, outside: &Shared) -> Rc<Shard> {
     io.sync_dir(Path::new("/")).await.expect("a durable directory");
     let topic = LogConfig { segment_bytes: 300 << 10, index_interval_bytes: 4096, ..LogConfig::default() };
     for partition in 0..PARTITIONS {
+        // The last one is made durable by checkpoints alone.
+        let flush_messages = if partition == PARTITIONS - 1 { u64::MAX } else { 1 };
+        let topic = LogConfig { flush_messages, ..topic.clone() };
         if shard.contains(&name(partition)) {
             shard.configure(&name(partition), topic.clone()).expect("configured");
         } else {
@@ -103,7 +106,8 @@ async fn work(io: Io, outside: Shared) {
                 };
                 shard.set_epoch(&name(partition), Epoch(epoch)).expect("an epoch");
             }
-            2..10 => {
+            2 => truncate(&io, &shard, partition, &outside).await,
+            3..10 => {
                 let end = shard.offsets(&name(partition)).expect("offsets").end;
                 shard.flushed(&name(partition), end).await.expect("flushed");
                 outside.borrow_mut().partitions[partition as usize].flushed = end.0;
@@ -112,6 +116,23 @@ async fn work(io: Io, outside: Shared) {
             _ => append(&shard, partition, &outside, 1 + io.random() % 6).await,
         }
     }
+}
+
+/// Cuts the log; until that returns it may have been cut or not.
+async fn truncate(io: &Io, shard: &Rc<Shard>, partition: i32, outside: &Shared) {
+    let offsets = shard.offsets(&name(partition)).expect("offsets");
+    let to = offsets.end.0 - (io.random() % 30) as i64;
+    if to < offsets.start.0 {
+        return;
+    }
+    {
+        let known = &mut outside.borrow_mut().partitions[partition as usize];
+        // A cut goes to the start of a batch.
+        known.flushed = known.flushed.min(to - 6).max(known.start);
+    }
+    let end = shard.truncate(&name(partition), Offset(to)).await.expect("cut").0;
+    let known = &mut outside.borrow_mut().partitions[partition as usize];
+    known.numbers.retain(|offset, _| *offset < end);
 }
 
 async fn append(shard: &Rc<Shard>, partition: i32, outside: &Shared, count: u64) {

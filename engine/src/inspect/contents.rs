@@ -218,7 +218,11 @@ impl PartitionContents {
             last.is_active = true;
         }
         contents.epochs = match recovered {
-            Some(recovered) if !recovered.epochs.entries().is_empty() => recovered.epochs.clone(),
+            Some(recovered) if !recovered.epochs.entries().is_empty() => {
+                let mut epochs = recovered.epochs.clone();
+                epochs.truncate_end(recovered.next_offset + 1);
+                epochs
+            }
             _ => {
                 let path = contents.dir.join(LEADER_EPOCH_FILE);
                 read(&path)?.map_or_else(|| Ok(LeaderEpochs::new()), |bytes| LeaderEpochs::decode(&path, &bytes))?

@@ -53,7 +53,8 @@ pub(super) fn verify_segment(
         chain.is_broken = true;
         return Ok(());
     }
-    let mut indexes = Indexes::read(segment, next_base, report)?;
+    let mut about_indexes = Report::default();
+    let mut indexes = Indexes::read(segment, next_base, &mut about_indexes)?;
     let mut batches = segment.batches()?;
     while let Some(batch) = batches.next() {
         match batch {
@@ -65,7 +66,7 @@ pub(super) fn verify_segment(
                     report.find(&segment.path, Some(position), "a batch does not match its checksum");
                 }
                 verify_batch(segment, position, &header, chain, report);
-                indexes.batch(position, &header, report);
+                indexes.batch(position, &header, &mut about_indexes);
                 report.batches += 1;
                 report.records += u64::try_from(header.record_count).unwrap_or(0);
                 report.bytes += bytes.len() as u64;
@@ -83,7 +84,15 @@ pub(super) fn verify_segment(
             }
         }
     }
-    indexes.end(report);
+    indexes.end(&mut about_indexes);
+    report.index_entries += about_indexes.index_entries;
+    match about_indexes.findings.first() {
+        // Nothing reads it: it is written anew when the segment is complete, or removed by recovery.
+        Some(stale) if segment.is_recorded => {
+            report.note(&stale.file, format!("is from before a cut or a crash: {}", stale.what));
+        }
+        _ => report.findings.append(&mut about_indexes.findings),
+    }
     Ok(())
 }
 

@@ -494,7 +494,6 @@ impl Log {
         self.flushed = self.flushed.min(end);
         self.high_watermark = self.high_watermark.min(end);
         self.epochs.truncate_end(end);
-        self.epoch = self.epochs.latest().map_or(self.epoch, |latest| latest.0);
         removed
     }
 

@@ -20,6 +20,7 @@ mod segment_scan;
 mod shard;
 mod store;
 mod time_lookup;
+mod truncations;
 mod waiters;
 mod writer;
 

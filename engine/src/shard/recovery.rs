@@ -20,6 +20,7 @@ use crate::journal::{
 use crate::log::{LeaderEpochs, PartitionMetadata, segment_base_of, segment_file_name};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
+use crate::shard::truncations::take_out_what_was_cut;
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartition};
 
 /// The shard number of the checkpoint that recovery itself writes; above that of any real shard.
@@ -311,7 +312,8 @@ impl Replays<'_> {
         owners: &HashMap<PartitionKey, (u64, u32)>,
         names: &HashMap<PartitionKey, TopicPartition>,
     ) -> Result<()> {
-        let scan = read_journal(self.io, journal, checkpoint.mark).await?;
+        let mut scan = read_journal(self.io, journal, checkpoint.mark).await?;
+        take_out_what_was_cut(&mut scan.groups);
         let flushed_before = scan.groups.iter().map(|group| group.header.flushed_before).max().unwrap_or(0);
         for group in &scan.groups {
             let certain = group.header.sequence < flushed_before;
@@ -446,11 +448,22 @@ impl Replays<'_> {
         replay.bytes.truncate(position.0.saturating_sub(replay.write_from.0) as usize);
         replay.state.position = position;
         self.write_blocks(id).await?;
-        let replay = self.partitions.get_mut(&id).expect("it is being replayed");
+        // An extent that was cut later ends inside a block.
         let end = position + *length;
+        let path = self.dir.join(self.partitions[&id].name().to_string()).join(segment_file_name(segment, "log"));
+        let rest = end - end.block_start();
+        let partial = match rest {
+            0 => Vec::new(),
+            _ => read_range(self.io, &self.io.open(&path, OpenMode::Read).await?, end.block_start(), rest).await?,
+        };
+        let replay = self.partitions.get_mut(&id).expect("it is being replayed");
+        if (partial.len() as u64) < rest {
+            replay.hole(self.dir, end, "the segment ends before what went straight to it");
+            return Ok(true);
+        }
         replay.state.position = end;
-        replay.write_from = end;
-        replay.bytes.clear();
+        replay.write_from = end.block_start();
+        replay.bytes = partial;
         replay.bytes_since_point = u64::MAX;
         for point in points {
             if point.max_timestamp > replay.state.max_timestamp {
@@ -533,7 +546,6 @@ impl Replays<'_> {
         position: Position,
         next_offset: Offset,
     ) -> Result<()> {
-        self.write_blocks(id).await?;
         let replay = self.partitions.get_mut(&id).expect("it is being replayed");
         if next_offset >= replay.state.next_offset {
             return Ok(());
@@ -623,7 +635,17 @@ impl Replays<'_> {
             file.write_at(&[block.slice(0..BLOCK_BYTES as usize)], replay.write_from, Sync::None).await?;
         }
         file.truncate(state.position).await?;
-        file.sync().await
+        file.sync().await?;
+        // Index files that are there are from before: of a close, or of what was cut off since.
+        let mut removed = false;
+        for suffix in ["index", "timeindex"] {
+            let stale = path.with_extension(suffix);
+            if self.io.file_len(&stale).await?.is_some() {
+                self.io.remove_file(&stale).await?;
+                removed = true;
+            }
+        }
+        if removed { self.io.sync_dir(path.parent().expect("a segment is in a directory")).await } else { Ok(()) }
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -671,6 +693,9 @@ async fn read_range(io: &Io, file: &crate::io::File, position: Position, length:
 async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: Replay) -> Result<RecoveredPartition> {
     let mut failure = replay.failure;
     let mut state = replay.state;
+    // An epoch is in the journal when its records may not be: where the log is not durable they can be lost, and it with them.
+    let end = state.next_offset;
+    state.epochs.retain(|(_, start)| *start <= end);
     let partition_dir = dir.join(name.to_string());
     let path = partition_dir.join(segment_file_name(state.segment, "log"));
     let blocks = state.position.block_start();

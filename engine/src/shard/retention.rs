@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::log::{SealedSegment, SegmentState};
+use crate::log::{Log, SealedSegment, SegmentState};
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
 use crate::shard::segment_scan::scan_file;
@@ -172,7 +172,14 @@ impl Shard {
         if end < offsets.start {
             return Err(Error::OffsetOutOfRange { requested: end, start: offsets.start, end: offsets.end });
         }
-        self.settle_all(&partition).await?;
+        // Not beside a checkpoint: it would note as durable, of what is appended next, what it saw before the cut.
+        let turn = loop {
+            self.settle_all(&partition).await?;
+            let turn = self.checkpointing.lock().await;
+            if is_settled(&partition.log.borrow()) {
+                break turn;
+            }
+        };
         let (state, end) = self.state_at(&partition, end).await?;
         let (segment, position) = (state.base, state.position);
         let removed = {
@@ -186,6 +193,11 @@ impl Shard {
         partition.changed.set(true);
         let sequence =
             self.note_entry(NotedEntry::Truncate { key: partition.key, segment, position, next_offset: end });
+        // What is appended next is of the epoch that the log is in, wherever that began before.
+        let epoch = partition.offsets().epoch;
+        self.set_epoch(name, epoch)?;
+        // The group may have to wait for a checkpoint that frees the journal.
+        drop(turn);
         self.group_applied(sequence).await?;
         for file in removed {
             file.close();
@@ -204,14 +216,8 @@ impl Shard {
     async fn settle_all(self: &Rc<Self>, partition: &Rc<Partition>) -> Result<()> {
         loop {
             let progress = partition.progress.notified();
-            let (quiet, end) = {
-                let log = partition.log.borrow();
-                let quiet = log.sealing().is_none()
-                    && !log.open_segments().any(|segment| segment.is_writing())
-                    && log.pending_bytes() == 0;
-                (quiet, log.offsets().end)
-            };
-            if quiet && partition.offsets().flushed >= end {
+            let end = partition.offsets().end;
+            if is_settled(&partition.log.borrow()) {
                 return Ok(());
             }
             if partition.offsets().flushed < end {
@@ -246,8 +252,9 @@ impl Shard {
         let mut scanned = None;
         let mut to = file_end;
         if is_active {
-            self.write_last_block(partition, base).await?;
             to = partition.log.borrow().active().end();
+            self.write_blocks(partition, base, to).await?;
+            self.write_last_block(partition, base).await?;
         }
         if to > Position::ZERO {
             let file = partition.log.borrow().segment_file_of(base).expect("found above");
@@ -275,6 +282,15 @@ impl Shard {
         };
         Ok((state, scanned.next_offset))
     }
+}
+
+/// Whether nothing of the log is in flight and everything is flushed.
+fn is_settled(log: &Log) -> bool {
+    let offsets = log.offsets();
+    log.sealing().is_none()
+        && !log.open_segments().any(|segment| segment.is_writing())
+        && log.pending_bytes() == 0
+        && offsets.flushed >= offsets.end
 }
 
 /// Where the batch that holds `end`, or the first behind it, begins.

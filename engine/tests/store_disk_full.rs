@@ -86,12 +86,12 @@ fn a_full_disk_refuses_appends_for_the_moment_and_nothing_else() {
             let sim = Simulation::new(seed, SimConfig { faults, ..SimConfig::default() });
             sim.run(|io| async move {
                 io.create_dir_all(Path::new("/data")).await.expect("a directory");
-                io.append_file(Path::new(FILLER), 0, vec![1; 3 << 20]).await.expect("a file");
+                io.append_file(Path::new(FILLER), 0, vec![1; 2 << 20]).await.expect("a file");
                 let shard = Shard::open_alone(&io, config()).await.expect("a store");
                 let name = TopicPartition::new("t", 0);
                 let log = LogConfig {
                     flush_messages: if durable { 1 } else { u64::MAX },
-                    segment_bytes: 1 << 20,
+                    segment_bytes: if seed % 2 == 0 { 1 << 20 } else { 64 << 20 },
                     index_interval_bytes: 64,
                     ..LogConfig::default()
                 };

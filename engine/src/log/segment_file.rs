@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::{File, Io, OpenMode};
 use crate::types::Position;
 
@@ -121,8 +121,17 @@ impl SegmentFile {
         };
         if needed > allocated {
             let doubled = (allocated.0 * 2).clamp(ALLOCATION_BYTES_MIN, self.segment_bytes.next_multiple_of(4096));
-            let target = doubled.max(needed.0);
-            file.allocate(allocated, target - allocated.0).await?;
+            let mut target = doubled.max(needed.0);
+            if let Err(error) = file.allocate(allocated, target - allocated.0).await {
+                // Where the disk is nearly full, what is needed may still fit.
+                if !matches!(error, Error::DiskFull { .. }) || target == needed.0 {
+                    return Err(error);
+                }
+                // An allocation that failed may have got some of it.
+                file.truncate(allocated).await?;
+                target = needed.0;
+                file.allocate(allocated, target - allocated.0).await?;
+            }
             file.sync().await?;
             state.allocated = Some(Position(target));
         } else {

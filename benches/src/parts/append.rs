@@ -102,9 +102,8 @@ pub fn run(run: &mut Run, arguments: &AppendArguments) -> Result<Part> {
             }
         };
         sample.cost = meter.stop();
-        if matches!(settings[index], Setting::Ours { .. }) {
-            embedded.recycle(&plain)?;
-            embedded.recycle(&durable)?;
+        if let Setting::Ours { durable: is_durable, .. } = settings[index] {
+            embedded.recycle(if is_durable { &durable } else { &plain })?;
         }
         Ok(sample)
     })?;
@@ -203,6 +202,8 @@ fn ratios(settings: &[Setting], cases: &[Case], part: &mut Part) -> Result<()> {
     let durable = find(Setting::Ours { durable: true, batch_bytes: MIB, in_flight: 4 }).context("it was measured")?;
     let same = find(Setting::Raw { durable: true, block_bytes: MIB, depth: 4 }).context("it was measured")?;
     part.ratio("durable_append_vs_device", Spread::of_paired_ratios(&durable.rates(), &same.rates()));
+    part.headline(ours.spread(Sample::mb_per_s), "MB/s", "append on one core, not synced");
+    part.headline(durable.spread(Sample::mb_per_s), "MB/s", "append on one core, durable before the acknowledgement");
     let small =
         find(Setting::Ours { durable: true, batch_bytes: 16 << 10, in_flight: 1 }).context("it was measured")?;
     let small_raw = find(Setting::Raw { durable: true, block_bytes: 16 << 10, depth: 1 }).context("it was measured")?;
@@ -257,7 +258,8 @@ fn group_name(durable: bool, bytes: usize, in_flight: usize) -> Option<String> {
 }
 
 fn durable_figure(settings: &[Setting], cases: &[Case]) -> Figure {
-    let mut series = [Series::new("corelog"), Series::dashed("raw io_uring")];
+    let mut series = [Series::new("corelog"), Series::new("raw io_uring")];
+    let mut groups: Vec<String> = Vec::new();
     let mut points: Vec<(usize, usize, &Case)> = settings
         .iter()
         .zip(cases)
@@ -269,16 +271,21 @@ fn durable_figure(settings: &[Setting], cases: &[Case]) -> Figure {
         .collect();
     points.sort_by_key(|point| point.1);
     for (system, bytes, case) in points {
-        series[system].push(bytes as f64, Spread::of(&case.rounds(|sample| sample.latency.micros_at(0.5))));
+        let group = size(bytes as u64);
+        let place = groups.iter().position(|known| *known == group).unwrap_or_else(|| {
+            groups.push(group);
+            groups.len() - 1
+        });
+        series[system].push(place as f64, case.spread(|sample| sample.latency.micros_at(0.5)));
     }
     Figure {
         id: "append-durable-latency".into(),
         title: "A lone durable append beside one durable write".into(),
         caption: "Lower is better. Median latency with one append in flight: nothing to share a group with, so this is the store’s worst case. Whiskers are the range over rounds."
             .into(),
-        kind: Kind::Lines,
-        x: Axis::new("bytes per append", Scale::Log2, Unit::Bytes),
-        y: Axis::new("median latency", Scale::Log10, Unit::Micros),
+        kind: Kind::Bars { groups },
+        x: Axis::linear("bytes per append"),
+        y: Axis::new("median latency", Scale::Linear, Unit::Micros),
         series: series.to_vec(),
     }
 }

@@ -168,14 +168,30 @@ fn measure(run: &mut Run, target: &Target, load: &LoadArguments, part: &mut Part
     })?;
     part.rows.extend(cases.iter().map(Case::row));
     let (record_bytes, batch_bytes) = (load.record_bytes.unwrap_or(1024), load.batch_bytes.unwrap_or(16 << 10));
-    for durable in [true, false] {
+    for (durable, percents) in [(true, load.load_percent.as_slice()), (false, &[50])] {
         let wanted = Action::Produce { record_bytes, batch_bytes, durable };
         let Some(most) = actions.iter().position(|action| *action == wanted) else { continue };
         let most = cases[most].spread(Sample::operations_per_s).context("the closed loop was measured")?.median;
-        let open = open_loop(run, target, load, (record_bytes, batch_bytes), durable, most)?;
-        part.figures.push(latency_figure(target, record_bytes, durable, &open));
+        let percents = run.amount(percents, &[50]);
+        let open = open_loop(run, target, load, (record_bytes, batch_bytes), durable, (most, percents))?;
+        if open.len() > 1 {
+            part.figures.push(latency_figure(target, record_bytes, durable, &open));
+        }
+        if durable {
+            let half = open.iter().find(|point| point.0 == 50.0);
+            let p999 = half.and_then(|point| point.1.spread(|sample| sample.latency.micros_at(0.999) / 1000.0));
+            part.headline(p999, "ms", "p99.9 of a durable produce over Kafka’s protocol at half of the maximum");
+        }
         part.rows.extend(open.iter().map(|point| point.1.row()));
     }
+    let rate = |wanted: fn(&Action) -> bool| {
+        let rates = actions.iter().zip(&cases).filter(|pair| wanted(pair.0));
+        rates.filter_map(|pair| pair.1.spread(Sample::mb_per_s)).max_by(|a, b| a.median.total_cmp(&b.median))
+    };
+    let produced = rate(|action| matches!(action, Action::Produce { durable: true, .. }));
+    part.headline(produced, "MB/s", "durable produce over Kafka’s protocol, client on the same machine");
+    let fetched = rate(|action| matches!(action, Action::Fetch { .. }));
+    part.headline(fetched, "MB/s", "fetch over Kafka’s protocol, client on the same machine");
     part.figures.insert(0, throughput_figure(&cases, &actions));
     Ok(())
 }
@@ -330,9 +346,8 @@ fn open_loop(
     load: &LoadArguments,
     (record_bytes, batch_bytes): (usize, usize),
     durable: bool,
-    most_per_s: f64,
+    (most_per_s, percents): (f64, &[u32]),
 ) -> Result<Vec<(f64, Case)>> {
-    let percents = run.amount(load.load_percent.clone(), vec![50]);
     let durability = if durable { Durability::BeforeAck } else { Durability::None };
     let mut cases: Vec<Case> = percents
         .iter()

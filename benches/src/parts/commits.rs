@@ -87,7 +87,7 @@ pub fn run(run: &mut Run, arguments: &CommitsArguments) -> Result<Part> {
     let settings: Vec<(usize, Who)> =
         arguments.partitions.iter().flat_map(|count| WHO.iter().map(|who| ((*count).clamp(1, 64), *who))).collect();
     let mut cases: Vec<Case> = settings.iter().map(|(count, who)| case_of(*count, *who, commit_bytes)).collect();
-    interleave(run, 4, &mut cases, |run, index, _| {
+    interleave(run, 3, &mut cases, |run, index, _| {
         let (count, who) = settings[index];
         let meter = run.meter(&[]);
         let mut sample = match who {
@@ -129,6 +129,10 @@ pub fn run(run: &mut Run, arguments: &CommitsArguments) -> Result<Part> {
             let better: Vec<f64> = better.collect();
             part.ratio(key, Spread::of_paired_ratios(&ours.rounds(Sample::operations_per_s), &better));
         }
+    }
+    if let Some(ours) = of(most, Who::Ours) {
+        let label = format!("durable 16 KiB commits over {most} partitions, one core");
+        part.headline(ours.spread(Sample::operations_per_s), "/s", label);
     }
     let written = written_per_payload(run, &store_dir, &names[..most.min(16)], &batch)?;
     part.ratio("write_amplification_durable_small", written.spread(Sample::write_amplification));

@@ -96,7 +96,7 @@ pub fn run(run: &mut Run, arguments: &DeviceArguments) -> Result<Part> {
             block_bytes: setting.block_bytes,
             depth: setting.depth,
             file_bytes,
-            time_max: run.sample_time(),
+            time_max: run.sample_time().mul_f64(0.6),
             bytes_max: u64::MAX,
         };
         let fresh =

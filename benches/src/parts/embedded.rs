@@ -23,6 +23,9 @@ pub const AS_A_CLIENT: AppendOptions = AppendOptions { epoch: Epoch::NONE, origi
 /// A loop gives way to the shard's other work after so many bytes, as a server does between requests.
 const BYTES_PER_TURN: u64 = 1 << 20;
 
+/// Partitions that are created beside each other.
+const CREATIONS_AT_ONCE: usize = 16;
+
 /// How long the disk may be silent while bytes wait for it: longer is a fault of the store.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
@@ -72,8 +75,23 @@ impl Embedded {
         self.call(move |shard| {
             Box::pin(async move {
                 let topic_id = TopicId::random();
-                for name in &created {
-                    shard.create(name, topic_id, config.clone()).await?;
+                let lanes = created.len().min(CREATIONS_AT_ONCE);
+                let (sender, mut finished) = tokio::sync::mpsc::channel(lanes.max(1));
+                for lane in 0..lanes {
+                    let mine: Vec<TopicPartition> = created.iter().skip(lane).step_by(lanes).cloned().collect();
+                    let (lane_shard, config, sender) = (shard.clone(), config.clone(), sender.clone());
+                    shard.io().spawn(async move {
+                        let mut outcome = Ok(());
+                        for name in &mine {
+                            if outcome.is_ok() {
+                                outcome = lane_shard.create(name, topic_id, config.clone()).await;
+                            }
+                        }
+                        let _ = sender.send(outcome).await;
+                    });
+                }
+                for _ in 0..lanes {
+                    finished.recv().await.expect("every lane reports")?;
                 }
                 Ok(())
             })

@@ -20,7 +20,7 @@ use crate::run::Run;
 #[derive(Clone, Debug, Args)]
 pub struct FlatArguments {
     /// MiB that the log grows to in each round
-    #[arg(long, default_value_t = 2560)]
+    #[arg(long, default_value_t = 1536)]
     pub log_mib: u64,
     /// MiB of a segment of the growing log
     #[arg(long, default_value_t = 64)]
@@ -35,7 +35,7 @@ pub struct FlatArguments {
 
 impl Default for FlatArguments {
     fn default() -> FlatArguments {
-        FlatArguments { log_mib: 2560, segment_mib: 64, segments_mib: 250, partitions: 5000 }
+        FlatArguments { log_mib: 1536, segment_mib: 64, segments_mib: 250, partitions: 5000 }
     }
 }
 
@@ -239,7 +239,6 @@ fn partitions(run: &mut Run, arguments: &FlatArguments, part: &mut Part) -> Resu
             Case::new(name, "corelog", Durability::BeforeAck).sized(16 << 10, 64).over(*count as u64)
         })
         .collect();
-    cases[2].notes.push(format!("{most} partitions were created in {created_seconds:.2} s"));
     let turn = Rc::new(RefCell::new(0usize));
     interleave(run, 3, &mut cases, |run, index, _| {
         let count = counts[index] as usize;
@@ -258,7 +257,13 @@ fn partitions(run: &mut Run, arguments: &FlatArguments, part: &mut Part) -> Resu
         sample.cost = meter.stop();
         Ok(sample)
     })?;
+    run.progress.doing(&format!("closing {most} partitions"));
+    let began = Instant::now();
     embedded.close()?;
+    cases[2].notes.push(format!(
+        "{most} partitions were created in {created_seconds:.2} s and closed in {:.2} s",
+        began.elapsed().as_secs_f64()
+    ));
     part.rows.extend(cases.iter().map(Case::row));
     part.ratio("commits_most_partitions_vs_1", Spread::of_paired_ratios(&cases[2].rates(), &cases[0].rates()));
     let mut series = Series::new("corelog");

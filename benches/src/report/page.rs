@@ -89,6 +89,7 @@ pub fn html(summary: &Summary) -> Result<String> {
         date => summary.started.get(..10).unwrap_or_default(),
         commit_short => summary.commit.get(..12).unwrap_or(&summary.commit),
         figures,
+        headlines => Serde(summary.parts.iter().flat_map(|part| &part.headlines).collect::<Vec<_>>()),
     });
     page.context("cannot render the report")
 }
@@ -167,15 +168,15 @@ struct Column {
 const COLUMNS: [Column; 12] = [
     Column { title: "MB/s", of: |row| row.mb_per_s.map(|spread| cell(&spread)) },
     Column { title: "operations/s", of: |row| row.operations_per_s.map(|spread| cell(&spread)) },
-    Column { title: "records/s", of: |row| row.records_per_s.map(|spread| cell(&spread)) },
     Column { title: "p50 µs", of: |row| row.latency.map(|latency| plain(latency.p50_us)) },
     Column { title: "p99 µs", of: |row| row.latency.map(|latency| plain(latency.p99_us)) },
     Column { title: "p99.9 µs", of: |row| supported(row, 1_000, |latency| latency.p999_us) },
+    Column { title: "CPU µs/MB", of: |row| row.cpu_us_per_mb.map(|spread| cell(&spread)) },
+    Column { title: "written / payload", of: |row| row.write_amplification.map(|spread| cell(&spread)) },
+    Column { title: "records/s", of: |row| row.records_per_s.map(|spread| cell(&spread)) },
     Column { title: "p99.99 µs", of: |row| supported(row, 100_000, |latency| latency.p9999_us) },
     Column { title: "max µs", of: |row| row.latency.map(|latency| plain(latency.max_us)) },
     Column { title: "samples", of: |row| row.latency.map(|latency| plain(latency.count as f64)) },
-    Column { title: "CPU µs/MB", of: |row| row.cpu_us_per_mb.map(|spread| cell(&spread)) },
-    Column { title: "written / payload", of: |row| row.write_amplification.map(|spread| cell(&spread)) },
     Column { title: "rounds", of: |row| Some(plain_count(row.rounds)) },
 ];
 

@@ -51,10 +51,22 @@ pub struct Part {
     pub rows: Vec<Row>,
     /// Its figures.
     pub figures: Vec<Figure>,
+    /// The figures that a reader should see first.
+    #[serde(default)]
+    pub headlines: Vec<Headline>,
     /// Its ratios, those of [`AIMS`](super::aim::AIMS) and others of its own.
     pub ratios: Ratios,
     /// What went wrong, where the part could not run to its end.
     pub error: Option<String>,
+}
+
+/// One figure for the head of the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Headline {
+    /// The number in words: "3,250 MB/s".
+    pub value: String,
+    /// What it is.
+    pub label: String,
 }
 
 impl Part {
@@ -65,6 +77,14 @@ impl Part {
             title: title.to_owned(),
             text: text.iter().map(|&paragraph| paragraph.to_owned()).collect(),
             ..Part::default()
+        }
+    }
+
+    /// Adds a figure to the head of the report, if there is one.
+    pub fn headline(&mut self, spread: Option<crate::measure::Spread>, unit: &str, label: impl Into<String>) {
+        if let Some(spread) = spread {
+            let value = format!("{} {unit}", super::row::number(spread.median));
+            self.headlines.push(Headline { value, label: label.into() });
         }
     }
 

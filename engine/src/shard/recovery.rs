@@ -556,9 +556,12 @@ impl Replays<'_> {
             replay.bytes.truncate(kept);
         } else {
             let path = self.dir.join(replay.name().to_string()).join(segment_file_name(segment, "log"));
-            let file = self.io.open(&path, OpenMode::Read).await?;
             let block = position.block_start();
-            let bytes = read_range(self.io, &file, block, position - block).await?;
+            // A segment that was cut to nothing may never have had a file.
+            let bytes = match position - block {
+                0 => Vec::new(),
+                rest => read_range(self.io, &self.io.open(&path, OpenMode::Read).await?, block, rest).await?,
+            };
             if (bytes.len() as u64) < position - block {
                 replay.hole(self.dir, position, "the log was cut at a place that its segment does not reach");
                 return Ok(());

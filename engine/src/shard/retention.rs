@@ -125,6 +125,10 @@ impl Shard {
     }
 
     async fn move_start(self: &Rc<Self>, partition: &Rc<Partition>, start: Offset) -> Result<()> {
+        if partition.offsets().flushed < start {
+            // Else a power cut could leave a start behind the end.
+            self.flushed(&partition.name, start).await?;
+        }
         if !partition.log.borrow_mut().set_start(start) {
             return Ok(());
         }

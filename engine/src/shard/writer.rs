@@ -208,10 +208,9 @@ impl Shard {
         let sealed = {
             let mut log = partition.log.borrow_mut();
             let before = log.memory_bytes();
-            let appended = log.appended_bytes();
+            // Its bytes are durable, but nothing says so yet: what counts as flushed is what recovery would find.
             let sealed = log.apply_sealed(base);
             self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - before);
-            log.apply_flushed(next_offset, appended);
             sealed
         };
         sealed.set_index(Some(Rc::new(index)));

@@ -1,0 +1,154 @@
+//! What the store must hold: every partition as plain lists, changed when the store says that it did something.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use corelog_engine::batch::{BatchHeader, HEADER_BYTES, verify_crc};
+use corelog_engine::{Appended, LogConfig, Offset, TopicId, TopicPartition};
+
+/// A batch as it was appended.
+pub struct Batch {
+    pub base: i64,
+    pub next: i64,
+    pub epoch: i32,
+    /// As the producer sent it.
+    pub sent: Rc<[u8]>,
+    /// The timestamp of each record, as a reader sees it.
+    pub times: Vec<i64>,
+    pub log_append_time: Option<i64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// Being created: it may be there after a crash.
+    Creating,
+    There,
+    /// Being deleted: it may be gone after a crash.
+    Deleting,
+}
+
+/// One partition.
+pub struct LogModel {
+    pub id: TopicId,
+    pub config: LogConfig,
+    pub presence: Presence,
+    /// Contiguous, from at or before the log's start to its end.
+    pub batches: Vec<Batch>,
+    /// Promised to survive a power cut.
+    pub flushed: i64,
+    /// Promised not to come back.
+    pub start: i64,
+    /// How far the start may have moved.
+    pub start_max: i64,
+    /// A truncation that is under way.
+    pub cut: Option<i64>,
+    /// How often it was truncated.
+    pub cuts: u64,
+    pub epoch: i32,
+}
+
+impl LogModel {
+    pub fn new(id: TopicId, config: LogConfig) -> LogModel {
+        let presence = Presence::Creating;
+        let (batches, flushed, start, start_max) = (Vec::new(), 0, 0, 0);
+        LogModel { id, config, presence, batches, flushed, start, start_max, cut: None, cuts: 0, epoch: -1 }
+    }
+
+    /// The offset behind the last record.
+    pub fn end(&self) -> i64 {
+        self.batches.last().map_or(0, |batch| batch.next).max(self.start)
+    }
+
+    pub fn appended(&mut self, appended: &Appended, sent: Rc<[u8]>, times: Vec<i64>) {
+        let (base, next) = (appended.base_offset.0, appended.next_offset.0);
+        assert_eq!(base, self.end(), "an offset was given out twice, or left out");
+        assert_eq!(next - base, times.len() as i64);
+        let log_append_time = appended.log_append_time.map(|time| time.0);
+        let times = log_append_time.map_or(times.clone(), |time| vec![time; times.len()]);
+        self.batches.push(Batch { base, next, epoch: self.epoch, sent, times, log_append_time });
+    }
+
+    /// The store says that everything before `offset` is on stable storage.
+    pub fn promise(&mut self, offset: i64) {
+        assert!(offset <= self.end(), "{offset} is flushed, the end is {}", self.end());
+        self.flushed = self.flushed.max(offset);
+    }
+
+    pub fn truncated(&mut self, end: i64) {
+        while self.batches.last().is_some_and(|last| last.next > end) {
+            self.batches.pop();
+        }
+        assert_eq!(self.end(), end, "a truncation leaves whole batches");
+        self.flushed = self.flushed.min(end);
+        self.cut = None;
+        self.cuts += 1;
+    }
+
+    /// The earliest end that a crash may leave.
+    pub fn end_least(&self) -> i64 {
+        match self.cut {
+            Some(cut) => {
+                let whole = self.batches.iter().rev().find(|batch| batch.next <= cut).map_or(0, |batch| batch.next);
+                self.flushed.min(whole)
+            }
+            None => self.flushed,
+        }
+    }
+
+    /// The batch that holds `offset`.
+    pub fn batch_of(&self, offset: i64) -> Option<&Batch> {
+        let after = self.batches.partition_point(|batch| batch.next <= offset);
+        self.batches.get(after).filter(|batch| batch.base <= offset)
+    }
+
+    /// Takes the log as a crash left it, which was checked.
+    pub fn settle(&mut self, start: i64, end: i64) {
+        while self.batches.last().is_some_and(|last| last.next > end) {
+            self.batches.pop();
+        }
+        self.batches.retain(|batch| batch.next > start);
+        (self.start, self.start_max, self.flushed, self.cut) = (start, start, end, None);
+        self.presence = Presence::There;
+    }
+
+    /// The first record at or behind the start with a timestamp of at least `time`.
+    pub fn first_at(&self, time: i64, start: i64, end: i64) -> Option<(i64, i64)> {
+        let records = self
+            .batches
+            .iter()
+            .flat_map(|batch| batch.times.iter().enumerate().map(move |(place, time)| (batch.base + place as i64, *time)));
+        records.into_iter().find(|(offset, at)| *offset >= start && *offset < end && *at >= time)
+    }
+}
+
+impl Batch {
+    /// Whether `stored` is this batch with its offset and epoch.
+    pub fn is_stored_as(&self, stored: &[u8]) -> bool {
+        let Ok(header) = BatchHeader::parse(stored) else { return false };
+        let placed = header.base_offset == Offset(self.base) && header.leader_epoch.0 == self.epoch;
+        if !placed || stored.len() != self.sent.len() {
+            return false;
+        }
+        match self.log_append_time {
+            None => stored[8..12] == self.sent[8..12] && stored[16..] == self.sent[16..],
+            Some(time) => {
+                header.max_timestamp.0 == time
+                    && verify_crc(stored)
+                    && stored[HEADER_BYTES..] == self.sent[HEADER_BYTES..]
+            }
+        }
+    }
+}
+
+/// All partitions.
+#[derive(Default)]
+pub struct Model {
+    pub logs: BTreeMap<TopicPartition, LogModel>,
+}
+
+impl Model {
+    /// The log of this name, if it is still the one with this id.
+    pub fn log(&mut self, name: &TopicPartition, id: TopicId) -> Option<&mut LogModel> {
+        self.logs.get_mut(name).filter(|log| log.id == id)
+    }
+}

@@ -114,9 +114,11 @@ fn at(position: &Option<Position>) -> String {
 }
 
 impl Error {
-    /// An operating-system failure of `operation` on `path`; a full disk becomes [`Error::DiskFull`].
+    /// An operating-system failure of `operation` on `path`; a full disk becomes [`Error::DiskFull`], which may be tried again,
+    /// but not where a sync found it, since no sync is.
     pub fn io(operation: &'static str, path: &Path, position: Option<Position>, source: std::io::Error) -> Error {
-        if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+        let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        if full && !operation.starts_with("sync") {
             return Error::DiskFull { path: path.to_path_buf() };
         }
         Error::Io { operation, path: path.to_path_buf(), position, source: Arc::new(source) }

@@ -194,6 +194,14 @@ impl BatchHeader {
         self.attributes.timestamp_type()
     }
 
+    /// The timestamp of the first record, as a reader sees it.
+    pub fn first_timestamp(&self) -> Timestamp {
+        match self.timestamp_type() {
+            TimestampType::CreateTime => self.base_timestamp,
+            TimestampType::LogAppendTime => self.max_timestamp,
+        }
+    }
+
     /// Whether the batch is part of a transaction.
     pub fn is_transactional(&self) -> bool {
         self.attributes.is_transactional()

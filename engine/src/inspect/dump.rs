@@ -401,10 +401,6 @@ fn entry_fields(entry: &OwnedEntry) -> Fields {
             "bytes": length, "next_offset": next_offset.0, "chain_crc": format!("{chain_crc:08x}"),
             "points": points.iter().map(point_fields).collect::<Vec<_>>(),
         }),
-        OwnedEntry::Truncate { segment, position, next_offset, .. } => fields!({
-            "kind": "truncate", "topic_id": topic_id, "partition": partition, "segment": segment.0, "position": position.0,
-            "next_offset": next_offset.0,
-        }),
         OwnedEntry::Start { start, .. } => {
             fields!({ "kind": "start", "topic_id": topic_id, "partition": partition, "start": start.0 })
         }

@@ -64,9 +64,7 @@ impl Recovered {
     /// A partition that no checkpoint has yet and `entry` is the first about.
     pub(super) fn unknown(entry: &OwnedEntry) -> Recovered {
         let segment = match entry {
-            OwnedEntry::Data { segment, .. }
-            | OwnedEntry::Extent { segment, .. }
-            | OwnedEntry::Truncate { segment, .. } => *segment,
+            OwnedEntry::Data { segment, .. } | OwnedEntry::Extent { segment, .. } => *segment,
             OwnedEntry::Start { .. } | OwnedEntry::EpochStart { .. } => Offset::ZERO,
         };
         Recovered { start: segment, segment, next_offset: segment, ..Recovered::default() }
@@ -88,17 +86,6 @@ impl Recovered {
                 } else if self.extend(*segment, *position, *length, *next_offset) {
                     self.uncover(*segment, *position, *position + *length);
                 }
-            }
-            OwnedEntry::Truncate { segment, position, next_offset, .. } => {
-                if *next_offset >= self.next_offset {
-                    return;
-                }
-                self.rolled.retain(|base, _| base < segment);
-                self.overlays.retain(|base, _| base <= segment);
-                self.uncover(*segment, *position, Position(u64::MAX));
-                (self.segment, self.position, self.next_offset) = (*segment, *position, *next_offset);
-                self.epochs.truncate_end(*next_offset);
-                self.start = self.start.min(*next_offset);
             }
             OwnedEntry::Start { start, .. } => self.start = self.start.max(*start),
             OwnedEntry::EpochStart { epoch, start, .. } => {
@@ -206,22 +193,6 @@ mod tests {
             next_offset: Offset(next),
             bytes: Bytes::from_static(bytes),
         }
-    }
-
-    #[test]
-    fn a_truncation_takes_away_what_was_behind_it() {
-        let id = PartitionKey { topic_id: crate::TopicId::ZERO, partition: 0 };
-        let (dir, mut recovered) = (Path::new("nowhere"), Recovered::default());
-        recovered.apply(dir, &data(0, 0, b"abcdef", 6), None, true);
-        recovered.apply(dir, &data(6, 0, b"ghi", 9), None, true);
-        assert_eq!(recovered.rolled.get(&Offset(0)), Some(&Position(6)));
-        let truncate = OwnedEntry::Truncate { id, segment: Offset(0), position: Position(4), next_offset: Offset(4) };
-        recovered.apply(dir, &truncate, None, true);
-        recovered.apply(dir, &data(0, 4, b"X", 5), None, true);
-        assert_eq!((recovered.segment, recovered.position, recovered.next_offset), (Offset(0), Position(5), Offset(5)));
-        let overlays = &recovered.overlays[&Offset(0)];
-        assert_eq!(overlays[..], [(Position(0), Bytes::from("abcd")), (Position(4), Bytes::from("X"))]);
-        assert!(!recovered.overlays.contains_key(&Offset(6)) && recovered.problems.is_empty());
     }
 
     #[test]

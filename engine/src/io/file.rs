@@ -72,6 +72,11 @@ impl File {
         File { path: Rc::from(path), world }
     }
 
+    /// Whether someone else has it too.
+    pub fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.path) > 1
+    }
+
     /// The path that it was opened under.
     pub fn path(&self) -> &Path {
         &self.path

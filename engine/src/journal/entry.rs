@@ -20,7 +20,6 @@ const EXTENT_BYTES: usize = 16;
 
 const DATA: u8 = 1;
 const EXTENT: u8 = 2;
-const TRUNCATE: u8 = 3;
 const START: u8 = 4;
 const EPOCH_START: u8 = 5;
 
@@ -66,17 +65,6 @@ pub enum Entry<'a> {
         /// The index entries that fell into the bytes.
         points: &'a [IndexPoint],
     },
-    /// The log was cut: what was at or behind `position` of `segment`, and in later segments, is gone.
-    Truncate {
-        /// The partition.
-        id: PartitionKey,
-        /// The base offset of the segment that is now the last.
-        segment: Offset,
-        /// Its new length.
-        position: Position,
-        /// The log's new end.
-        next_offset: Offset,
-    },
     /// The log's prefix was dropped.
     Start {
         /// The partition.
@@ -111,8 +99,6 @@ pub enum OwnedEntry {
         chain_crc: u32,
         points: Vec<IndexPoint>,
     },
-    /// See [`Entry::Truncate`].
-    Truncate { id: PartitionKey, segment: Offset, position: Position, next_offset: Offset },
     /// See [`Entry::Start`].
     Start { id: PartitionKey, start: Offset },
     /// See [`Entry::EpochStart`].
@@ -163,9 +149,6 @@ impl Entry<'_> {
                     *out = encode_point(point);
                 }
             }
-            Entry::Truncate { id, segment, position, next_offset } => {
-                put_head(TRUNCATE, id, 0, *segment, position.0, *next_offset);
-            }
             Entry::Start { id, start } => put_head(START, id, 0, Offset::ZERO, 0, *start),
             Entry::EpochStart { id, epoch, start } => put_head(EPOCH_START, id, epoch.0, Offset::ZERO, 0, *start),
         }
@@ -178,7 +161,6 @@ impl OwnedEntry {
         match self {
             OwnedEntry::Data { id, .. }
             | OwnedEntry::Extent { id, .. }
-            | OwnedEntry::Truncate { id, .. }
             | OwnedEntry::Start { id, .. }
             | OwnedEntry::EpochStart { id, .. } => *id,
         }
@@ -204,7 +186,6 @@ impl OwnedEntry {
         let entry = match kind {
             DATA => OwnedEntry::Data { id, segment, position, next_offset, bytes: std::mem::take(&mut body) },
             EXTENT => decode_extent(&mut body, id, segment, position, next_offset)?,
-            TRUNCATE => OwnedEntry::Truncate { id, segment, position, next_offset },
             START => OwnedEntry::Start { id, start: next_offset },
             EPOCH_START if epoch.0 >= 0 => OwnedEntry::EpochStart { id, epoch, start: next_offset },
             _ => return None,

@@ -296,7 +296,6 @@ mod tests {
                 chain_crc: 77,
                 points: &[point(150), point(199)],
             },
-            Entry::Truncate { id: id(), segment, position, next_offset: Offset(130) },
             Entry::Start { id: id(), start: Offset(110) },
             Entry::EpochStart { id: id(), epoch: Epoch(4), start: Offset(130) },
         ])
@@ -308,10 +307,10 @@ mod tests {
         assert_eq!(bytes.len(), 4096);
         let (found, entries) = parse_group(&bytes).expect("a group");
         let crc = found.entries_crc;
-        assert_eq!(found, GroupHeader { length: found.length, count: 5, entries_crc: crc, ..header() });
+        assert_eq!(found, GroupHeader { length: found.length, count: 4, entries_crc: crc, ..header() });
         assert!(bytes[found.length as usize..].iter().all(|byte| *byte == 0), "the padding is zero");
         let entries: Vec<_> = entries.collect::<Result<_, _>>().expect("sound entries");
-        assert_eq!(entries.len(), 5);
+        assert_eq!(entries.len(), 4);
         match &entries[0] {
             OwnedEntry::Data { bytes, next_offset, .. } => {
                 assert_eq!((&bytes[..], *next_offset), (&b"abcde"[..], Offset(120)))
@@ -324,7 +323,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        assert_eq!(entries[4], OwnedEntry::EpochStart { id: id(), epoch: Epoch(4), start: Offset(130) });
+        assert_eq!(entries[3], OwnedEntry::EpochStart { id: id(), epoch: Epoch(4), start: Offset(130) });
     }
 
     #[test]

@@ -225,9 +225,9 @@ pub struct SealedGroup {
 
 impl SealedGroup {
     /// Writes the group and returns when it is on stable storage.
-    pub async fn write(self, file: &File) -> Result<Written> {
+    pub async fn write(&self, file: &File) -> Result<Written> {
         let bytes = self.bytes.len() as u64;
-        file.write_at(&[self.bytes], self.mark.position, Sync::Data).await?;
+        file.write_at(std::slice::from_ref(&self.bytes), self.mark.position, Sync::Data).await?;
         Ok(Written { mark: self.mark, bytes })
     }
 

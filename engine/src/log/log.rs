@@ -77,6 +77,8 @@ pub struct Log {
     dir: PathBuf,
     config: Rc<LogConfig>,
     start: Offset,
+    /// The start that survives a power cut.
+    durable_start: Offset,
     flushed: Offset,
     high_watermark: Offset,
     end: Offset,
@@ -93,6 +95,9 @@ pub struct Log {
     appended_unix: Timestamp,
     /// What was appended when [`Log::quiet_down`] last looked.
     quiet_appended: u64,
+    /// Where a segment ends that was completed although no commit carries all of it: a checkpoint must tell of it before the
+    /// journal may go on behind it.
+    untold: Option<Offset>,
 }
 
 impl Log {
@@ -122,6 +127,7 @@ impl Log {
         Log {
             dir,
             start,
+            durable_start: start,
             flushed: end,
             high_watermark: end,
             end,
@@ -136,6 +142,7 @@ impl Log {
             visible_bytes: 0,
             appended_unix: io.unix_time(),
             quiet_appended: 0,
+            untold: None,
         }
     }
 
@@ -254,6 +261,9 @@ impl Log {
     pub fn apply_sealed(&mut self, base: Offset) -> Rc<SealedSegment> {
         let segment = self.sealing.pop_front().expect("a segment was being sealed");
         assert_eq!(segment.base(), base, "segments are sealed in order");
+        if segment.durable_issued() < segment.end() {
+            self.untold = Some(self.segment_next_offset(base));
+        }
         let (_, max_timestamp, _) = segment.timestamps();
         let sealed = Rc::new(SealedSegment::sealed(base, segment.file().clone(), segment.end(), max_timestamp));
         self.sealed.push_back(sealed.clone());
@@ -286,6 +296,16 @@ impl Log {
         self.open_segments().map(|segment| segment.tail().memory_bytes()).sum()
     }
 
+    /// Bytes that wait for the disk: to be durable, or, in a log that is not, to be written.
+    pub fn waiting_bytes(&self) -> u64 {
+        let durable = self.config.is_durable();
+        let waiting = self.open_segments().map(|segment| match durable {
+            true => segment.end() - segment.durable(),
+            false => segment.end().block_start().0.saturating_sub(segment.written().0),
+        });
+        waiting.sum()
+    }
+
     /// Whether as many records are unflushed as `flush.messages` allows.
     pub fn flush_is_due(&self) -> bool {
         self.end - self.flushed >= i64::try_from(self.config.flush_messages).unwrap_or(i64::MAX)
@@ -294,6 +314,23 @@ impl Log {
     /// `flush.ms`, where records wait for it.
     pub fn flush_ms(&self) -> Option<u64> {
         if self.config.is_durable() { None } else { self.config.flush_ms }
+    }
+
+    /// Whether what is pending becomes durable by a commit. Else a checkpoint does it: the log is not durable, or was not until
+    /// just now, and the journal would go on behind bytes that nothing tells of.
+    pub fn commits(&self) -> bool {
+        self.config.is_durable() && self.untold.is_none() && !self.has_unsynced_writes()
+    }
+
+    /// A checkpoint tells of everything before `offset`.
+    pub fn apply_told(&mut self, offset: Offset) {
+        self.untold = self.untold.filter(|untold| *untold > offset);
+    }
+
+    /// Whether the oldest open segment is rolled and must be complete before a checkpoint can tell of what is behind it. Where
+    /// it is still being committed the checkpoint tells of it as it is, since a commit may have to wait for the checkpoint.
+    pub fn must_seal_first(&self) -> bool {
+        self.sealing().is_some_and(|oldest| !self.commits() || oldest.durable_issued() == oldest.end())
     }
 
     /// Whether enough waits for a segment write.
@@ -432,13 +469,22 @@ impl Log {
         Some(self.sealed[place].clone())
     }
 
+    /// The first segment whose base is not before `base`.
+    pub fn segment_from(&self, base: Offset) -> Option<Offset> {
+        let sealed = self.sealed.partition_point(|segment| segment.base < base);
+        match self.sealed.get(sealed) {
+            Some(sealed) => Some(sealed.base),
+            None => self.open_segments().map(OpenSegment::base).find(|open| *open >= base),
+        }
+    }
+
     /// The first offset of the segment behind the one with this base.
     pub fn segment_after(&self, base: Offset) -> Option<Offset> {
         let sealed = self.sealed.iter().map(|segment| segment.base);
         sealed.chain(self.open_segments().map(OpenSegment::base)).find(|other| *other > base)
     }
 
-    /// Moves the log's start forward; true where it moved. The segments before it can then be taken by [`Log::take_dead`].
+    /// Moves the log's start forward; true where it moved. When that is durable, [`Log::apply_start`] is told.
     pub fn set_start(&mut self, start: Offset) -> bool {
         let start = start.min(self.end);
         if start <= self.start {
@@ -451,12 +497,22 @@ impl Log {
         true
     }
 
-    /// Takes the complete segments that lie before the log's start.
+    /// The start that survives a power cut.
+    pub fn durable_start(&self) -> Offset {
+        self.durable_start
+    }
+
+    /// The start survives a power cut: the segments before it can be taken by [`Log::take_dead`].
+    pub fn apply_start(&mut self, start: Offset) {
+        self.durable_start = self.durable_start.max(start);
+    }
+
+    /// Takes the complete segments that lie before the log's start for good.
     pub fn take_dead(&mut self) -> Vec<Rc<SealedSegment>> {
         let mut dead = Vec::new();
         while let Some(first) = self.sealed.front() {
             let next = self.segment_after(first.base).expect("the active segment is behind every sealed one");
-            if next > self.start {
+            if next > self.durable_start {
                 break;
             }
             dead.push(self.sealed.pop_front().expect("there is a first"));
@@ -464,36 +520,32 @@ impl Log {
         dead
     }
 
-    /// Cuts the log at `end`: `state` is the segment that becomes active, cut likewise; the taken segments' files are to be
-    /// removed. Nothing of it may be in flight.
-    pub fn truncate(&mut self, io: &Io, end: Offset, state: SegmentState) -> Vec<Rc<SegmentFile>> {
+    /// Cuts the log at `end`: `state` is the segment that becomes active, cut likewise, or a new one where nothing is left. The
+    /// files of the given paths are to be removed. Nothing of the log may be in flight.
+    pub fn truncate(&mut self, io: &Io, end: Offset, state: SegmentState) -> Vec<PathBuf> {
         assert!(end >= self.start && end <= self.end && state.base <= end);
-        let mut removed = Vec::new();
-        for segment in self.open_segments() {
-            assert!(!segment.is_writing(), "a write is under way in what is cut off");
-            if segment.base() > state.base {
-                removed.push(segment.file().clone());
-            }
-        }
-        let file = match self.open_segment(state.base) {
-            Some(open) => open.file().clone(),
-            None => self.sealed_segment(state.base).expect("the segment exists").file.clone(),
+        assert!(self.sealing.is_empty() && !self.active.is_writing() && self.pending_bytes() == 0, "it is in flight");
+        let sealed = self.sealed.iter().map(|segment| (segment.base, segment.file.clone()));
+        let mut files: Vec<_> = sealed.chain([(self.active.base(), self.active.file().clone())]).collect();
+        let place = files.iter().position(|(base, _)| *base == state.base);
+        // Where the new active segment is a new one, nothing before it is left either.
+        let is_new = place.is_none();
+        let file = match place {
+            Some(place) => files.remove(place).1,
+            None => self.segment_file(state.base),
         };
-        while let Some(last) = self.sealed.pop_back() {
-            if last.base < state.base {
-                self.sealed.push_back(last);
-                break;
-            }
-            if last.base > state.base {
-                removed.push(last.file.clone());
-            }
-        }
-        self.sealing.clear();
+        self.sealed.retain(|segment| segment.base < state.base && !is_new);
+        let removed = files.into_iter().filter(|(base, _)| *base > state.base || is_new);
+        let removed = removed.map(|(_, file)| file.path().to_path_buf()).collect();
         self.active = OpenSegment::open(io, state, file);
         self.end = end;
         self.flushed = self.flushed.min(end);
         self.high_watermark = self.high_watermark.min(end);
         self.epochs.truncate_end(end);
+        // What is appended next is of the epoch that the log is in, wherever that began before.
+        if self.epoch.0 >= 0 {
+            self.epochs.assign(self.epoch, end);
+        }
         removed
     }
 

@@ -18,7 +18,7 @@ pub use config::{CleanupPolicy, LogConfig};
 pub use leader_epochs::LeaderEpochs;
 pub use log::{Appended, Log, LogOffsets, Pending, Place};
 pub use offset_index::{IndexPoint, OffsetIndex};
-pub use open_segment::{OpenSegment, SegmentState, SegmentWrite};
+pub use open_segment::{OpenSegment, SegmentState, SegmentWrite, Times};
 pub use partition_metadata::PartitionMetadata;
 pub use points_file::{POINT_RECORD_BYTES, decode_points, encode_points};
 pub use sealed_segment::{SealedSegment, segment_base_of, segment_file_name};

@@ -23,6 +23,9 @@ pub struct SegmentWrite {
     pub end: Position,
 }
 
+/// The timestamp of the first record, the largest, and the last offset of the batch that has it.
+pub type Times = (Timestamp, Timestamp, Offset);
+
 /// A segment that is still written.
 pub struct OpenSegment {
     base: Offset,
@@ -33,10 +36,9 @@ pub struct OpenSegment {
     writes: VecDeque<(Position, bool)>,
     durable_issued: Position,
     durable: Position,
-    /// Of the first record, for rolling by time.
-    first_timestamp: Timestamp,
-    max_timestamp: Timestamp,
-    max_timestamp_offset: Offset,
+    times: Times,
+    /// Those of what is before `durable_issued`.
+    durable_times: Times,
     points: Vec<IndexPoint>,
     /// How many points of this segment are in its points file.
     spilled: usize,
@@ -99,9 +101,8 @@ impl OpenSegment {
             writes: VecDeque::new(),
             durable_issued: state.position,
             durable: state.position,
-            first_timestamp: state.first_timestamp,
-            max_timestamp: state.max_timestamp,
-            max_timestamp_offset: state.max_timestamp_offset,
+            times: (state.first_timestamp, state.max_timestamp, state.max_timestamp_offset),
+            durable_times: (state.first_timestamp, state.max_timestamp, state.max_timestamp_offset),
             points: state.points,
             spilled: state.spilled,
             dropped: state.spilled,
@@ -154,9 +155,25 @@ impl OpenSegment {
         self.end() == Position::ZERO
     }
 
-    /// The timestamp of the first record, the largest, and the offset of the largest.
-    pub fn timestamps(&self) -> (Timestamp, Timestamp, Offset) {
-        (self.first_timestamp, self.max_timestamp, self.max_timestamp_offset)
+    /// The timestamps of everything appended.
+    pub fn timestamps(&self) -> Times {
+        self.times
+    }
+
+    /// The timestamps of the batches before `position`, where one begins: what is behind it may be lost, and must not be
+    /// spoken of. `position` is the end, or in what is not on its way to stable storage.
+    pub fn timestamps_before(&self, position: Position) -> Times {
+        if position == self.end() {
+            return self.times;
+        }
+        let (mut times, mut at) = (self.durable_times, self.durable_issued);
+        assert!(at <= position, "the timestamps before {position} are not known, only those before {at}");
+        while at < position {
+            let header = self.tail.header(at);
+            note_times(&mut times, header.first_timestamp(), header.max_timestamp, header.last_offset());
+            at += header.size_bytes() as u64;
+        }
+        times
     }
 
     /// The index points in memory, and how many before them are only in the points file.
@@ -215,21 +232,15 @@ impl OpenSegment {
         max_timestamp: Timestamp,
         index_interval_bytes: u32,
     ) {
-        if self.first_timestamp == Timestamp::NONE {
-            self.first_timestamp = first_timestamp;
-        }
-        if max_timestamp > self.max_timestamp {
-            self.max_timestamp = max_timestamp;
-            self.max_timestamp_offset = last_offset;
-        }
+        note_times(&mut self.times, first_timestamp, max_timestamp, last_offset);
         if position == Position::ZERO {
             self.bytes_since_point = 0;
         } else if self.bytes_since_point > u64::from(index_interval_bytes) {
             self.points.push(IndexPoint {
                 offset: last_offset,
                 position,
-                max_timestamp: self.max_timestamp,
-                max_timestamp_offset: self.max_timestamp_offset,
+                max_timestamp: self.times.1,
+                max_timestamp_offset: self.times.2,
             });
             self.bytes_since_point = 0;
         }
@@ -275,13 +286,23 @@ impl OpenSegment {
     /// Marks everything up to `to` as on its way to stable storage.
     pub fn issue_durable(&mut self, to: Position) {
         assert!(to >= self.durable_issued && to <= self.end());
+        self.durable_times = self.timestamps_before(to);
         self.durable_issued = to;
     }
 
-    /// Everything up to `to` is on stable storage.
+    /// Everything up to `to`, which was issued, is on stable storage.
     pub fn apply_durable(&mut self, to: Position) {
+        assert!(to <= self.durable_issued, "{to} is durable, but only {} was issued", self.durable_issued);
         self.durable = self.durable.max(to);
-        self.durable_issued = self.durable_issued.max(to);
+    }
+
+    /// A checkpoint has everything up to `to`, where `times` are the timestamps.
+    pub fn apply_checkpoint(&mut self, to: Position, times: Times) {
+        assert!(to <= self.end(), "a checkpoint has {to}, the end is {}", self.end());
+        if to > self.durable_issued {
+            (self.durable_issued, self.durable_times) = (to, times);
+        }
+        self.durable = self.durable.max(to);
     }
 
     /// Index points at or behind `position`: what a large durable write adds to the index.
@@ -368,15 +389,25 @@ impl OpenSegment {
 
     /// What a checkpoint keeps, up to `position`.
     pub fn state(&self, position: Position) -> SegmentState {
+        let (first_timestamp, max_timestamp, max_timestamp_offset) = self.timestamps_before(position);
         SegmentState {
             base: self.base,
             position,
             partial: self.tail.copy(position.block_start(), position),
-            first_timestamp: self.first_timestamp,
-            max_timestamp: self.max_timestamp,
-            max_timestamp_offset: self.max_timestamp_offset,
+            first_timestamp,
+            max_timestamp,
+            max_timestamp_offset,
             points: self.unspilled().0.iter().filter(|point| point.position < position).copied().collect(),
             spilled: self.spilled,
         }
+    }
+}
+
+fn note_times(times: &mut Times, first: Timestamp, max: Timestamp, last_offset: Offset) {
+    if times.0 == Timestamp::NONE {
+        times.0 = first;
+    }
+    if max > times.1 {
+        (times.1, times.2) = (max, last_offset);
     }
 }

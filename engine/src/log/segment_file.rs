@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::io::{File, Io, OpenMode};
-use crate::types::Position;
+use crate::types::{BLOCK_BYTES, Position};
 
 /// The first allocation of a segment, in bytes; each later one doubles the file, up to the segment's size.
 const ALLOCATION_BYTES_MIN: u64 = 64 << 10;
@@ -28,6 +28,8 @@ pub struct SegmentFile {
     state: tokio::sync::Mutex<State>,
     /// Bytes were written without a sync since the last one.
     unsynced: Cell<bool>,
+    /// Held while a sync is under way.
+    sync_failure: tokio::sync::Mutex<Option<Error>>,
     open: Cell<bool>,
     used: Cell<bool>,
 }
@@ -40,6 +42,7 @@ impl SegmentFile {
             segment_bytes,
             state: tokio::sync::Mutex::new(State { file: None, allocated: None, named: false }),
             unsynced: Cell::new(false),
+            sync_failure: tokio::sync::Mutex::new(None),
             open: Cell::new(false),
             used: Cell::new(false),
         }
@@ -70,11 +73,6 @@ impl SegmentFile {
         self.unsynced.set(true);
     }
 
-    /// Whether a sync is due; the caller that gets `true` syncs.
-    pub fn take_unsynced(&self) -> bool {
-        self.unsynced.replace(false)
-    }
-
     /// The file for reading; an error where it does not exist.
     pub async fn readable(&self, io: &Io) -> Result<File> {
         self.used.set(true);
@@ -88,22 +86,27 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// The file for writing up to `needed`: created where it is missing (from `recycled`, if there is one) and grown.
+    /// The file for writing up to `needed`: created where it is missing, from a file that `recycled` gives if it gives one, and
+    /// grown.
     ///
     /// # Errors
     /// [`crate::Error::DiskFull`] where it cannot grow; nothing is lost, the call may be made again.
-    pub async fn writable(&self, io: &Io, needed: Position, recycled: Option<PathBuf>) -> Result<File> {
+    pub async fn writable(
+        &self,
+        io: &Io,
+        needed: Position,
+        recycled: impl FnOnce() -> Option<PathBuf>,
+    ) -> Result<File> {
         self.used.set(true);
         let mut state = self.state.lock().await;
         if state.file.is_none() {
-            let exists = io.file_len(&self.path).await?;
             let directory = self.path.parent().expect("a segment is in a partition's directory");
-            if exists.is_none() {
-                if let Some(recycled) = recycled {
-                    io.rename(&recycled, &self.path).await?;
-                }
-            } else if let Some(recycled) = recycled {
-                io.remove_file(&recycled).await?;
+            if io.file_len(&self.path).await?.is_none()
+                && let Some(recycled) = recycled()
+            {
+                io.rename(&recycled, &self.path).await?;
+                // The old name must not come back: its file would be given out again while it is a segment.
+                io.sync_dir(recycled.parent().expect("it is in the data directory")).await?;
             }
             let file = io.open(&self.path, OpenMode::Create).await?;
             if !state.named {
@@ -120,8 +123,7 @@ impl SegmentFile {
             None => file.len().await?,
         };
         if needed > allocated {
-            let doubled = (allocated.0 * 2).clamp(ALLOCATION_BYTES_MIN, self.segment_bytes.next_multiple_of(4096));
-            let mut target = doubled.max(needed.0);
+            let mut target = growth(allocated.0, needed.0, self.segment_bytes);
             if let Err(error) = file.allocate(allocated, target - allocated.0).await {
                 // Where the disk is nearly full, what is needed may still fit.
                 if !matches!(error, Error::DiskFull { .. }) || target == needed.0 {
@@ -152,7 +154,7 @@ impl SegmentFile {
 
     /// Sets the file's length to `length`: what is behind it is not of the log.
     pub async fn truncate(&self, io: &Io, length: Position) -> Result<()> {
-        let file = self.writable(io, Position::ZERO, None).await?;
+        let file = self.writable(io, Position::ZERO, || None).await?;
         let mut state = self.state.lock().await;
         file.truncate(length).await?;
         state.allocated = Some(length);
@@ -160,20 +162,51 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Makes what was written durable, where something was.
+    /// Makes what was written before this call durable, where something was. Of two calls at once the second returns when the
+    /// first has synced; after one that failed every later one fails.
     pub async fn sync(&self, io: &Io) -> Result<()> {
-        if !self.take_unsynced() {
+        let mut failure = self.sync_failure.lock().await;
+        if let Some(error) = &*failure {
+            return Err(error.clone());
+        }
+        if !self.unsynced.get() {
             return Ok(());
         }
         let file = self.readable(io).await?;
-        file.sync().await
+        self.unsynced.set(false);
+        let synced = file.sync().await;
+        *failure = synced.clone().err();
+        synced
     }
 
-    /// Closes the file if nothing uses it just now; it is opened again when needed.
-    pub fn close(&self) {
-        if let Ok(mut state) = self.state.try_lock() {
-            state.file = None;
-            self.open.set(false);
+    /// Closes the file if nothing uses it just now; it is opened again when needed. Whether it is closed.
+    pub fn close(&self) -> bool {
+        let Ok(mut state) = self.state.try_lock() else { return false };
+        if state.file.as_ref().is_some_and(File::is_shared) {
+            return false;
         }
+        state.file = None;
+        self.open.set(false);
+        true
+    }
+}
+
+/// The length that a file of `allocated` bytes gets when `needed` are needed: twice as long, but no longer than a segment.
+fn growth(allocated: u64, needed: u64, segment_bytes: u64) -> u64 {
+    let doubled = (allocated * 2).max(ALLOCATION_BYTES_MIN);
+    doubled.min(segment_bytes.next_multiple_of(BLOCK_BYTES)).max(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_doubles_up_to_its_segment_and_is_never_shorter_than_needed() {
+        assert_eq!(growth(0, 4096, 1 << 30), 64 << 10);
+        assert_eq!(growth(64 << 10, 68 << 10, 1 << 30), 128 << 10);
+        assert_eq!(growth(800 << 20, 801 << 20, 1 << 30), 1 << 30);
+        assert_eq!(growth(0, 4096, 5000), 8192, "a segment smaller than the first growth");
+        assert_eq!(growth(8192, 1 << 20, 5000), 1 << 20, "a batch larger than a segment");
     }
 }

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::io::OpenMode;
 use crate::journal::{Checkpoint, JournalMark, PartitionState};
-use crate::log::encode_points;
+use crate::log::{Times, encode_points};
 use crate::shard::join::join_all;
 use crate::shard::partition::Partition;
 use crate::shard::shard::Shard;
@@ -28,6 +29,7 @@ struct Taken {
     partition: Rc<Partition>,
     segment: Offset,
     position: Position,
+    times: Times,
     next_offset: Offset,
     appended_bytes: u64,
 }
@@ -43,22 +45,16 @@ impl Shard {
                 continue;
             }
             let turn = self.checkpointing.lock().await;
-            // A shard that closes makes its last checkpoint itself; one after it would miss the partitions that ended.
-            if self.closing.get() || self.failed().is_err() {
+            // A shard that closes makes its last checkpoint itself, and fails then; what it waits for may need one before.
+            if self.failed().is_err() {
                 return;
             }
             let made = self.checkpoint().await;
             drop(turn);
             match made {
-                Ok(()) => self.note_disk_space(),
-                // Nothing was lost by it: the journal is kept until a later one succeeds.
-                Err(error @ Error::DiskFull { .. }) => {
-                    self.note_disk_full(&error);
-                    self.io.sleep(DISK_FULL_RETRY).await;
-                    // It is due at once, however long the interval.
-                    self.flusher.flush_wanted.set(true);
-                    self.flusher.checkpoint.notify_one();
-                }
+                Ok(()) => {}
+                // The shard closes, and makes its last one itself. Nothing is lost if that fails too: the journal has it all.
+                Err(Error::DiskFull { .. }) => self.io.sleep(DISK_FULL_RETRY).await,
                 Err(error) => {
                     self.fail(error);
                     return;
@@ -90,9 +86,30 @@ impl Shard {
     /// Makes a checkpoint, where anything changed since the last one. The caller holds [`Shard::checkpointing`] where others
     /// may make one too.
     pub(super) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
-        let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        let mut all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        all.extend(self.newborn.borrow().iter().cloned());
         let mark = self.journal.borrow().head();
-        self.checkpoint_at(mark, &all).await
+        let (begun, ended) = self.checkpoints.get();
+        self.checkpoints.set((begun + 1, ended));
+        self.checkpoint_at(mark, &all).await?;
+        self.checkpoints.set((begun + 1, begun + 1));
+        self.flusher.released.notify_waiters();
+        Ok(())
+    }
+
+    /// Returns when a checkpoint has been made that began after this call.
+    pub(super) async fn checkpointed(&self) -> Result<()> {
+        let wanted = self.checkpoints.get().0 + 1;
+        loop {
+            self.failed()?;
+            let ended = self.flusher.released.notified();
+            if self.checkpoints.get().1 >= wanted {
+                return Ok(());
+            }
+            self.flusher.flush_wanted.set(true);
+            self.flusher.checkpoint.notify_one();
+            ended.await;
+        }
     }
 
     /// Makes the first checkpoint of a shard that was just opened: no group may be written before.
@@ -131,7 +148,7 @@ impl Shard {
         self.settle(&taken).await?;
         let checkpoint =
             Checkpoint { shard: self.id().0 as u32, generation: self.generation, mark, partitions: states };
-        checkpoint.store(&self.io, &self.config.dir).await?;
+        self.when_space(None, async || checkpoint.store(&self.io, &self.config.dir).await).await?;
         Ok(taken)
     }
 
@@ -157,14 +174,16 @@ impl Shard {
                 states.push(PartitionState { generation: self.generation, applied_before, ..damaged });
                 continue;
             }
+            let _work = partition.work();
             if !self.wait_sealed(partition).await? {
                 continue;
             }
-            let changed = partition.changed.replace(false);
             self.spill_points(partition).await?;
             if !self.wait_sealed(partition).await? {
                 continue;
             }
+            // From here on nothing is awaited: the state, and whether it changed, are of one moment.
+            let changed = partition.changed.replace(false);
             let applied_before = self.journal.borrow().head().sequence;
             let log = partition.log.borrow();
             let (segment, next_offset, appended_bytes) = log.checkpoint_state();
@@ -173,6 +192,7 @@ impl Shard {
                     partition: partition.clone(),
                     segment: segment.base,
                     position: segment.position,
+                    times: (segment.first_timestamp, segment.max_timestamp, segment.max_timestamp_offset),
                     next_offset,
                     appended_bytes,
                 });
@@ -200,7 +220,7 @@ impl Shard {
         Ok((states, taken))
     }
 
-    /// Returns when no rolled segment of the partition is incomplete; `false` where the partition is gone.
+    /// Returns when the partition's oldest open segment is the one to tell of; `false` where the partition is gone.
     async fn wait_sealed(&self, partition: &Partition) -> Result<bool> {
         loop {
             self.failed()?;
@@ -208,7 +228,7 @@ impl Shard {
                 return Ok(false);
             }
             let progress = partition.progress.notified();
-            if partition.log.borrow().sealing().is_none() {
+            if !partition.log.borrow().must_seal_first() {
                 return Ok(true);
             }
             progress.await;
@@ -221,13 +241,19 @@ impl Shard {
             let log = partition.log.borrow();
             let segment = log.active();
             let (points, spilled) = segment.unspilled();
-            if points.len() <= POINTS_CARRIED_MAX {
+            if points.len() <= POINTS_CARRIED_MAX || log.sealing().is_some() {
                 return Ok(());
             }
             (segment.file().path().with_extension("points"), segment.base(), spilled, points.to_vec())
         };
         let place = (at * crate::log::POINT_RECORD_BYTES) as u64;
-        self.io.append_file(&path, place, encode_points(base, &points)).await?;
+        match self.io.append_file(&path, place, encode_points(base, &points)).await {
+            // The checkpoint carries them then.
+            Err(Error::DiskFull { .. }) => return Ok(()),
+            appended => appended?,
+        }
+        // Old points may be at the same place of the file, and a checkpoint is going to count on these.
+        self.io.open(&path, OpenMode::Write).await?.sync().await?;
         if let Some(segment) = partition.log.borrow_mut().open_segment_mut(base) {
             segment.points_spilled(at + points.len());
         }
@@ -249,10 +275,14 @@ impl Shard {
 
     async fn settle_partition(self: &Rc<Self>, taken: &Taken) -> Result<()> {
         let partition = &taken.partition;
-        if taken.position.block_start() == Position::ZERO {
+        if taken.position.block_start() == Position::ZERO || partition.is_deleted() {
             return Ok(());
         }
-        self.write_blocks(partition, taken.segment, taken.position).await?;
+        let _work = partition.work();
+        match self.write_blocks(partition, taken.segment, taken.position).await {
+            Err(_) if partition.is_deleted() => return Ok(()),
+            written => written?,
+        }
         let file = partition.log.borrow().open_segment(taken.segment).map(|segment| segment.file().clone());
         match file {
             Some(file) if partition.check().is_ok() => file.sync(&self.io).await,
@@ -267,9 +297,11 @@ impl Shard {
         let mut log = partition.log.borrow_mut();
         let before = log.offsets().flushed;
         if let Some(segment) = log.open_segment_mut(taken.segment) {
-            segment.apply_durable(taken.position);
+            segment.apply_checkpoint(taken.position, taken.times);
         }
+        log.apply_told(taken.next_offset);
         log.apply_flushed(taken.next_offset, taken.appended_bytes);
+        self.recount(partition, &log);
         let moved = log.offsets().flushed > before;
         let pending = log.config().is_durable() && log.pending_bytes() > 0;
         drop(log);
@@ -285,9 +317,8 @@ impl Shard {
     fn quiet_down(&self, all: &[Rc<Partition>]) {
         for partition in all {
             let mut log = partition.log.borrow_mut();
-            let held = log.memory_bytes();
             log.quiet_down(&self.io);
-            self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
+            self.recount(partition, &log);
             drop(log);
             partition.streams.borrow_mut().quiet_down();
             partition.waiters.borrow_mut().shrink();

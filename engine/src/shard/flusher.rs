@@ -15,7 +15,7 @@ use crate::io::{Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
 use crate::log::{IndexPoint, OpenSegment, Pending, SegmentWrite};
 use crate::shard::join::join_all;
-use crate::shard::partition::Partition;
+use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::{NotedEntry, Shard};
 use crate::types::{Offset, Position};
 
@@ -24,6 +24,10 @@ use crate::types::{Offset, Position};
 const GROUP_BYTES_ENOUGH: usize = GROUP_BYTES_MAX / 2;
 /// Bytes of one group's heads beyond the data, for a partition.
 const ENTRY_ROOM_BYTES: usize = 256;
+/// What is not written directly always fits a group of its own, whatever the setting says.
+const DIRECT_BYTES_MIN_MAX: u64 = GROUP_BYTES_MAX as u64 / 2;
+/// Index points that fit a group beside the rest of a direct write.
+const POINTS_MAX: usize = (GROUP_BYTES_MAX / 2) / 32;
 
 /// The state of group commit.
 #[derive(Default)]
@@ -61,13 +65,13 @@ struct Member {
     segment: Offset,
     to: Position,
     next_offset: Offset,
-    bytes: u64,
     appended_bytes: u64,
     direct_end: Option<Position>,
 }
 
 struct Direct {
     partition: Rc<Partition>,
+    _work: Work,
     segment: Offset,
     write: SegmentWrite,
 }
@@ -222,9 +226,6 @@ impl Shard {
                     writer.push(Entry::EpochStart { id: key, epoch, start })
                 }
                 NotedEntry::Start { key, start } => writer.push(Entry::Start { id: key, start }),
-                NotedEntry::Truncate { key, segment, position, next_offset } => {
-                    writer.push(Entry::Truncate { id: key, segment, position, next_offset })
-                }
             };
             if !pushed {
                 return;
@@ -242,7 +243,7 @@ impl Shard {
         directs: &mut Vec<Direct>,
     ) -> bool {
         let mut log = partition.log.borrow_mut();
-        if !log.config().is_durable() || log.has_unsynced_writes() {
+        if !log.commits() {
             // Its bytes go to the segment without a sync: a checkpoint makes them durable, not the journal.
             self.flusher.flush_wanted.set(true);
             self.flusher.checkpoint.notify_one();
@@ -251,9 +252,10 @@ impl Shard {
         while let Some(pending) = log.pending() {
             let appended_bytes = log.appended_bytes();
             let segment = log.open_segment_mut(pending.segment).expect("it has pending bytes");
+            let pending = capped(segment, pending);
             let bytes = pending.to - pending.from;
-            let large = bytes >= self.config.direct_bytes_min
-                && segment.unwritten_bytes(pending.to) >= self.config.direct_bytes_min / 2;
+            let direct_bytes_min = self.config.direct_bytes_min.min(DIRECT_BYTES_MIN_MAX);
+            let large = bytes >= direct_bytes_min && segment.unwritten_bytes(pending.to) >= direct_bytes_min / 2;
             let direct_end = if large {
                 if writer.room_bytes() < direct_room(segment, &pending) {
                     return false;
@@ -261,7 +263,8 @@ impl Shard {
                 let write = plan_direct(partition, segment, &pending, writer);
                 let end = write.end;
                 self.metrics.direct_bytes.add(write.end - write.position);
-                directs.push(Direct { partition: partition.clone(), segment: pending.segment, write });
+                let (partition, _work) = (partition.clone(), partition.work());
+                directs.push(Direct { partition, _work, segment: pending.segment, write });
                 Some(end)
             } else {
                 if writer.room_bytes() < bytes as usize + ENTRY_ROOM_BYTES {
@@ -272,12 +275,13 @@ impl Shard {
                 None
             };
             segment.issue_durable(pending.to);
+            // A checkpoint that was taken before tells of less.
+            partition.changed.set(true);
             members.push(Member {
                 partition: partition.clone(),
                 segment: pending.segment,
                 to: pending.to,
                 next_offset: pending.next_offset,
-                bytes,
                 appended_bytes,
                 direct_end,
             });
@@ -288,7 +292,8 @@ impl Shard {
     async fn run_group(self: Rc<Self>, group: Group) {
         let directs = join_all(group.directs.into_iter().map(|direct| self.clone().run_direct(direct)));
         let file = self.journal.borrow().file().clone();
-        let (written, directs) = join2(group.sealed.write(&file), directs).await;
+        let written = self.when_space(None, async || group.sealed.write(&file).await);
+        let (written, directs) = join2(written, directs).await;
         let outcome =
             directs.into_iter().fold(written, |outcome, direct| outcome.and_then(|written| direct.map(|()| written)));
         let mut groups = self.flusher.groups.borrow_mut();
@@ -303,8 +308,9 @@ impl Shard {
         else {
             return Err(Error::Closed);
         };
-        let file = self.grown(&direct.partition, &file, direct.write.end).await?;
-        file.write_at(&direct.write.slices, direct.write.position, Sync::Data).await
+        let written = self.write_grown(&direct.partition, &file, &direct.write, Sync::Data).await;
+        // Nobody waits for a deleted partition any more, but others wait for the group.
+        if direct.partition.is_deleted() { Ok(()) } else { written }
     }
 
     /// Applies the groups that are done, oldest first; one that is done before an older one waits for it.
@@ -319,6 +325,8 @@ impl Shard {
             };
             self.flusher.in_flight.set(self.flusher.in_flight.get() - 1);
             match group.outcome.expect("checked above") {
+                // Behind one that failed nothing is acknowledged.
+                Ok(_) if self.failed().is_err() => {}
                 Ok(written) => {
                     self.journal.borrow_mut().apply(written);
                     self.flusher.applied_before.set(group.sequence + 1);
@@ -336,7 +344,6 @@ impl Shard {
 
     fn apply_member(self: &Rc<Self>, member: &Member) {
         let partition = &member.partition;
-        self.shrink_backlog(member.bytes);
         let mut log = partition.log.borrow_mut();
         if let Some(segment) = log.open_segment_mut(member.segment) {
             if let Some(end) = member.direct_end {
@@ -345,12 +352,13 @@ impl Shard {
             segment.apply_durable(member.to);
         }
         log.apply_flushed(member.next_offset, member.appended_bytes);
+        self.recount(partition, &log);
         let worth_writing = log.worth_writing(self.config.write_bytes);
         drop(log);
         if member.direct_end.is_some() {
             self.offer_eviction(partition);
-            partition.progress.notify_waiters();
         }
+        partition.progress.notify_waiters();
         self.moved(partition);
         if worth_writing {
             self.write_behind(partition);
@@ -358,9 +366,21 @@ impl Shard {
     }
 }
 
+/// The pending bytes up to where their index points fit a group: with an index entry for every batch they may be too many.
+fn capped(segment: &OpenSegment, pending: Pending) -> Pending {
+    let points = segment.points_from(pending.from);
+    match points.get(POINTS_MAX) {
+        Some(point) if point.position < pending.to => {
+            let next_offset = segment.tail().header(point.position).base_offset;
+            Pending { to: point.position, next_offset, ..pending }
+        }
+        _ => pending,
+    }
+}
+
 /// Room that the entries of a direct write take.
 fn direct_room(segment: &OpenSegment, pending: &Pending) -> usize {
-    let points = segment.points_from(pending.from).len() + 1;
+    let points = segment.points_from(pending.from).partition_point(|point| point.position < pending.to) + 1;
     points * 32 + (pending.to - pending.to.block_start()) as usize + 2 * ENTRY_ROOM_BYTES
 }
 
@@ -409,10 +429,11 @@ fn push_data(
 }
 
 /// What recovery needs to know of the index when the bytes themselves are not read: the points, and behind them one that is no
-/// batch's, at the end of the bytes, with the timestamps of the whole segment.
+/// batch's, at the end of the bytes, with the timestamps of the segment up to there.
 fn extent_points(segment: &OpenSegment, pending: &Pending) -> Vec<IndexPoint> {
-    let (_, max_timestamp, max_timestamp_offset) = segment.timestamps();
+    let (_, max_timestamp, max_timestamp_offset) = segment.timestamps_before(pending.to);
     let mut points = segment.points_from(pending.from).to_vec();
+    points.retain(|point| point.position < pending.to);
     points.push(IndexPoint { offset: pending.next_offset, position: pending.to, max_timestamp, max_timestamp_offset });
     points
 }

@@ -8,6 +8,7 @@ mod checkpointer;
 mod config;
 mod flusher;
 mod join;
+mod leftovers;
 mod metrics;
 mod partition;
 mod read_stream;
@@ -20,7 +21,6 @@ mod segment_scan;
 mod shard;
 mod store;
 mod time_lookup;
-mod truncations;
 mod waiters;
 mod writer;
 

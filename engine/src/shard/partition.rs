@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::journal::{PartitionKey, PartitionState};
@@ -36,6 +37,8 @@ pub struct Partition {
     pub log: RefCell<Log>,
     /// Who waits for it.
     pub waiters: RefCell<Waiters>,
+    /// What its shard counts for it: bytes in memory, and bytes that wait for the disk.
+    pub counted: Cell<(usize, u64)>,
     /// Whether the flusher has it in its queue.
     pub queued: Cell<bool>,
     /// Whether the cache has it in its queue.
@@ -50,14 +53,37 @@ pub struct Partition {
     pub progress: tokio::sync::Notify,
     /// Whether it waits for its turn to write to its segment.
     pub wants_write: Cell<bool>,
-    /// Bytes that had been appended when its files were last left as Kafka's own.
-    pub opened_appends: Cell<u64>,
     /// Its cold readers.
     pub streams: RefCell<ReadStreams>,
     cursors: RefCell<smallvec::SmallVec<[Cursor; CURSORS_MAX]>>,
     failure: RefCell<Option<Error>>,
+    deleted: Cell<bool>,
+    works: Cell<usize>,
+    being_cut: Cell<bool>,
+    /// How often the log was cut.
+    cuts: Cell<u64>,
     /// What is recorded of it where it was found damaged: checkpoints carry that on.
     damaged: RefCell<Option<PartitionState>>,
+}
+
+/// Something is done to the partition's files: while it lasts they keep their names.
+pub struct Work(Rc<Partition>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.works.set(self.0.works.get() - 1);
+        self.0.progress.notify_waiters();
+    }
+}
+
+/// The log is being cut at its end: nothing is appended.
+pub struct Cut(Rc<Partition>);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.0.being_cut.set(false);
+        self.0.progress.notify_waiters();
+    }
 }
 
 impl Partition {
@@ -69,6 +95,7 @@ impl Partition {
             dir,
             log: RefCell::new(log),
             waiters: RefCell::default(),
+            counted: Cell::default(),
             queued: Cell::new(false),
             evictable: Cell::new(false),
             changed: Cell::new(false),
@@ -76,10 +103,13 @@ impl Partition {
             is_sealing: Cell::new(false),
             progress: tokio::sync::Notify::new(),
             wants_write: Cell::new(false),
-            opened_appends: Cell::new(0),
             streams: RefCell::default(),
             cursors: RefCell::default(),
             failure: RefCell::new(None),
+            deleted: Cell::new(false),
+            works: Cell::new(0),
+            being_cut: Cell::new(false),
+            cuts: Cell::new(0),
             damaged: RefCell::new(None),
         }
     }
@@ -92,6 +122,51 @@ impl Partition {
     /// What is recorded of it where it is damaged.
     pub fn damaged(&self) -> Option<PartitionState> {
         self.damaged.borrow().clone()
+    }
+
+    /// Begins something that needs the partition's files under their names.
+    pub fn work(self: &Rc<Self>) -> Work {
+        self.works.set(self.works.get() + 1);
+        Work(self.clone())
+    }
+
+    /// Whether something is done to its files.
+    pub fn is_at_work(&self) -> bool {
+        self.works.get() > 0
+    }
+
+    /// Refuses appends for as long as the log is being cut.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] where it is being cut already.
+    pub fn begin_cut(self: &Rc<Self>) -> Result<Cut> {
+        self.check_not_cut()?;
+        self.being_cut.set(true);
+        Ok(Cut(self.clone()))
+    }
+
+    /// Whether its log is being cut.
+    pub fn is_being_cut(&self) -> bool {
+        self.being_cut.get()
+    }
+
+    /// An error while its log is being cut.
+    pub fn check_not_cut(&self) -> Result<()> {
+        match self.is_being_cut() {
+            true => Err(Error::Overloaded(format!("the log of {} is being cut", self.name))),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it was deleted: then what still fails on it is of no account.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.get()
+    }
+
+    /// Serves no more, since it is deleted.
+    pub fn delete(&self) {
+        self.deleted.set(true);
+        self.fail(Error::UnknownPartition(self.name.clone()));
     }
 
     /// An error where it serves no more.
@@ -152,5 +227,11 @@ impl Partition {
     pub fn forget_readers(&self) {
         self.cursors.borrow_mut().clear();
         *self.streams.borrow_mut() = ReadStreams::default();
+        self.cuts.set(self.cuts.get() + 1);
+    }
+
+    /// How often the log was cut: what was read before one is not to be kept after it.
+    pub fn cuts(&self) -> u64 {
+        self.cuts.get()
     }
 }

@@ -106,14 +106,20 @@ impl ReadStream {
         Ok(())
     }
 
-    /// Adds the bytes that follow the file's from memory; everything of the file up to `from` must be here or under way.
+    /// Adds the bytes that follow the file's from memory, which has them from `from` on; everything of the file up to there must
+    /// be here or under way, or lie before the reader.
     pub fn attach(&mut self, from: Position, memory: &[Slice]) {
-        assert_eq!(self.issued(), from, "memory follows the file's last read");
+        let begin = self.issued();
+        assert!(begin >= from, "memory begins at {from}, behind the file's last read, which ends at {begin}");
         let mut position = from;
         for slice in memory {
-            let outcome = Rc::new(RefCell::new(Some(Ok(slice.clone()))));
-            let done = Rc::new(tokio::sync::Notify::new());
-            self.windows.push_back(Window { position, len: slice.len(), outcome, done });
+            let skipped = begin.0.saturating_sub(position.0).min(slice.len() as u64);
+            if skipped < slice.len() as u64 {
+                let slice = slice.slice(skipped as usize..slice.len());
+                let (position, len) = (position + skipped, slice.len());
+                let outcome = Rc::new(RefCell::new(Some(Ok(slice))));
+                self.windows.push_back(Window { position, len, outcome, done: Rc::default() });
+            }
             position += slice.len() as u64;
         }
     }

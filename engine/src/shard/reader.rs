@@ -13,6 +13,8 @@ use crate::types::{BLOCK_BYTES, Offset, Position, TopicPartition};
 
 /// The bytes read at first where a batch's place is only known to an index entry.
 const SEEK_BYTES: u64 = 64 << 10;
+/// What an index in memory takes beside its entries, in bytes.
+const INDEX_BYTES: usize = 256;
 /// The bytes of a batch's header before what its checksum covers.
 const CRC_FROM: usize = 21;
 
@@ -119,7 +121,10 @@ impl Shard {
         let log = partition.log.borrow();
         let cursor = partition.take_cursor(request.from);
         let known = cursor.filter(|cursor| {
-            log.open_segment(cursor.segment).is_some_and(|segment| segment.tail().start() <= cursor.position)
+            // A reader that stopped at the end of a segment goes on in the next one, if that one was rolled meanwhile.
+            log.open_segment(cursor.segment).is_some_and(|segment| {
+                segment.tail().start() <= cursor.position && cursor.position < segment.tail().end()
+            })
         });
         let (base, mut position) = match known {
             Some(cursor) => (cursor.segment, cursor.position),
@@ -163,6 +168,7 @@ impl Shard {
         limit: Offset,
         offsets: LogOffsets,
     ) -> Result<ReadBatches> {
+        let _work = partition.work();
         let place = partition.log.borrow().place(request.from);
         let (base, file, mut source) = match place {
             Place::Memory(..) => {
@@ -184,6 +190,7 @@ impl Shard {
                 (base, sealed.file.clone(), Source { file_end: end, memory: Slices::new(), end, attached: false })
             }
         };
+        let cuts = partition.cuts();
         let open = file.readable(&self.io).await?;
         let kept = partition.streams.borrow_mut().take(base, request.from);
         let mut stream = match kept {
@@ -198,7 +205,7 @@ impl Shard {
             stream.detach(source.file_end);
         }
         match &read {
-            Ok(read) if read.bytes > 0 => partition.streams.borrow_mut().keep(stream),
+            Ok(read) if read.bytes > 0 && partition.cuts() == cuts => partition.streams.borrow_mut().keep(stream),
             Ok(_) => {}
             Err(error) => {
                 if matches!(error, Error::Corrupt { .. }) {
@@ -372,9 +379,7 @@ impl Shard {
             Err(error) => {
                 tracing::warn!(%error, "the index is made anew from its segment");
                 let index = self.scan_index(sealed, size).await?;
-                let path = sealed.file.path();
-                self.io.replace_file(&path.with_extension("index"), index.offsets.encode()).await?;
-                self.io.replace_file(&path.with_extension("timeindex"), index.times.encode()).await?;
+                self.store_index(sealed, &index).await;
                 index
             }
         };
@@ -384,15 +389,27 @@ impl Shard {
     }
 
     /// Keeps an index in memory; the oldest ones give way.
-    fn keep_index(&self, sealed: &Rc<SealedSegment>, index: &Rc<SegmentIndex>) {
+    pub(super) fn keep_index(&self, sealed: &Rc<SealedSegment>, index: &Rc<SegmentIndex>) {
         sealed.set_index(Some(index.clone()));
         let mut kept = self.indexes.borrow_mut();
-        kept.push_back((sealed.clone(), index.memory_bytes()));
-        let mut bytes: usize = kept.iter().map(|kept| kept.1).sum();
-        while bytes > self.config.index_cache_bytes && kept.len() > 1 {
+        let bytes = index.memory_bytes() + INDEX_BYTES;
+        kept.push_back((sealed.clone(), bytes));
+        let mut held = self.index_bytes.get() + bytes;
+        while held > self.config.index_cache_bytes && kept.len() > 1 {
             let (oldest, freed) = kept.pop_front().expect("there are two");
             oldest.set_index(None);
-            bytes -= freed;
+            held -= freed;
+        }
+        self.index_bytes.set(held);
+    }
+
+    /// Puts an index that was made anew where it belongs. Where that fails the next reader makes it again.
+    async fn store_index(&self, sealed: &SealedSegment, index: &SegmentIndex) {
+        let path = sealed.file.path();
+        for (suffix, bytes) in [("index", index.offsets.encode()), ("timeindex", index.times.encode())] {
+            if let Err(error) = self.io.replace_file(&path.with_extension(suffix), bytes).await {
+                tracing::warn!(%error, "an index that was made anew is not kept");
+            }
         }
     }
 

@@ -15,12 +15,13 @@ use crate::batch::{self, BatchHeader};
 use crate::error::{Error, Result};
 use crate::io::{Io, OpenMode, Sync};
 use crate::journal::{
-    Checkpoint, GROUPS_IN_FLIGHT_MAX, IndexPoint, JournalMark, OwnedEntry, PartitionKey, PartitionState, read_journal,
+    Checkpoint, GROUPS_IN_FLIGHT_MAX, GroupHeader, IndexPoint, JournalMark, OwnedEntry, PartitionKey, PartitionState,
+    RING_START, read_journal,
 };
-use crate::log::{LeaderEpochs, PartitionMetadata, segment_base_of, segment_file_name};
+use crate::log::{LeaderEpochs, PartitionMetadata, segment_file_name};
+use crate::shard::leftovers::{DELETED_FILE, remove_indexes, remove_leftovers, segments};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
-use crate::shard::truncations::take_out_what_was_cut;
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartition};
 
 /// The shard number of the checkpoint that recovery itself writes; above that of any real shard.
@@ -40,6 +41,8 @@ pub(super) struct Recovered {
     pub(super) recycled: Vec<(PathBuf, u64)>,
     /// Files of shards, which are of no use once each shard has its own.
     pub(super) stale: Vec<PathBuf>,
+    /// The checkpoint that says so, and is of no use once they are gone for good.
+    pub(super) merged: PathBuf,
     /// Batches that were read from the journals.
     pub(super) replayed: u64,
 }
@@ -71,10 +74,14 @@ struct Found {
 pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
     let found = look_around(io, dir).await?;
     let generation = found.checkpoints.iter().map(|(_, checkpoint)| checkpoint.generation).max().unwrap_or(0) + 1;
+    let superseded = found.checkpoints.iter().find(|(_, checkpoint)| checkpoint.shard == RECOVERED_SHARD);
+    let superseded = superseded.map_or(0, |(_, checkpoint)| checkpoint.generation);
     let mut replays = Replays { io, dir, partitions: HashMap::new(), replayed: 0 };
     // The journal that each partition's newest record belongs to.
     let mut owners: HashMap<PartitionKey, (u64, u32)> = HashMap::new();
-    for (_, checkpoint) in &found.checkpoints {
+    // An earlier recovery came so far that everything before is in its checkpoint; journals may be gone already.
+    let valid = || found.checkpoints.iter().filter(|(_, checkpoint)| checkpoint.generation >= superseded);
+    for (_, checkpoint) in valid() {
         for state in &checkpoint.partitions {
             let rank = (state.generation, checkpoint.shard);
             let owner = owners.entry(state.id).or_insert(rank);
@@ -85,12 +92,15 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
         }
     }
     let mut names = HashMap::new();
+    let mut doomed = found.doomed;
     for name in &found.dirs {
         if let Some(key) = partition_key(io, dir, name).await? {
             names.insert(key, name.clone());
+        } else if io.file_len(&dir.join(name.to_string()).join(DELETED_FILE)).await?.is_some() {
+            doomed.push(dir.join(name.to_string()));
         }
     }
-    for (path, checkpoint) in &found.checkpoints {
+    for (path, checkpoint) in valid() {
         let Some(journal) = found.journals.get(&checkpoint.shard) else {
             if checkpoint.shard != RECOVERED_SHARD {
                 let what = "the journal that belongs to it is missing";
@@ -99,6 +109,11 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
             continue;
         };
         replays.replay_journal(checkpoint, journal, &owners, &names).await?;
+    }
+    for (shard, journal) in &found.journals {
+        if !found.checkpoints.iter().any(|(_, checkpoint)| checkpoint.shard == *shard) {
+            check_unused(io, journal, superseded).await?;
+        }
     }
     replays.finish().await?;
     let mut partitions = Vec::with_capacity(names.len());
@@ -117,11 +132,11 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
             "recorded, but its directory is gone: deleted"
         );
     }
-    for path in found.doomed {
+    for path in doomed {
         io.remove_dir_all(&path).await?;
     }
     partitions.sort_by(|one, other| one.name.cmp(&other.name));
-    if !found.checkpoints.is_empty() {
+    if !found.checkpoints.is_empty() || !partitions.is_empty() {
         let states = partitions.iter().map(|partition| PartitionState {
             generation,
             applied_before: 0,
@@ -135,16 +150,31 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
         };
         merged.store(io, dir).await?;
     }
-    let mut stale: Vec<PathBuf> = found.checkpoints.into_iter().map(|(path, _)| path).collect();
-    stale.push(dir.join(crate::journal::checkpoint_file_name(RECOVERED_SHARD)));
-    stale.extend(found.journals.into_values());
+    let merged = dir.join(crate::journal::checkpoint_file_name(RECOVERED_SHARD));
+    let mut stale: Vec<PathBuf> = found.journals.into_values().collect();
+    stale.extend(found.checkpoints.into_iter().map(|(path, _)| path));
+    stale.retain(|path| *path != merged);
     Ok(Recovered {
         generation: generation + 1,
         partitions,
         recycled: found.recycled,
         stale,
+        merged,
         replayed: replays.replayed,
     })
+}
+
+/// Fails where a journal without a checkpoint has groups that nothing supersedes: they may be all there is of some records.
+async fn check_unused(io: &Io, journal: &Path, superseded: u64) -> Result<()> {
+    let file = io.open(journal, OpenMode::Read).await?;
+    let first = read_range(io, &file, RING_START, BLOCK_BYTES).await?;
+    match GroupHeader::parse(&first) {
+        Ok(group) if group.generation > superseded => {
+            let what = "it has records, but the checkpoint that belongs to it is missing; restore that from a backup";
+            Err(Error::corrupt(journal, Some(RING_START), what))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn look_around(io: &Io, dir: &Path) -> Result<Found> {
@@ -261,7 +291,7 @@ impl Replay {
     fn note(&mut self, header: &BatchHeader, position: Position) {
         let state = &mut self.state;
         if state.first_timestamp == Timestamp::NONE {
-            state.first_timestamp = header.base_timestamp;
+            state.first_timestamp = header.first_timestamp();
         }
         if header.max_timestamp > state.max_timestamp {
             state.max_timestamp = header.max_timestamp;
@@ -296,12 +326,14 @@ impl Replay {
     }
 }
 
-/// Notes that an epoch begins; one before it that began at the same offset had no records and gives way.
+/// Notes a later epoch than the last one; those that would begin at or behind it had no records ([`LeaderEpochs::assign`]).
 fn note_epoch(epochs: &mut Vec<(Epoch, Offset)>, epoch: Epoch, start: Offset) {
-    if epoch.0 >= 0 && epochs.last().is_none_or(|last| epoch > last.0) {
-        epochs.retain(|earlier| earlier.1 < start);
-        epochs.push((epoch, start));
+    if epoch.0 < 0 || epochs.last().is_some_and(|last| last.0 >= epoch) {
+        return;
     }
+    let kept = epochs.partition_point(|entry| entry.1 < start);
+    epochs.truncate(kept);
+    epochs.push((epoch, start));
 }
 
 impl Replays<'_> {
@@ -312,8 +344,7 @@ impl Replays<'_> {
         owners: &HashMap<PartitionKey, (u64, u32)>,
         names: &HashMap<PartitionKey, TopicPartition>,
     ) -> Result<()> {
-        let mut scan = read_journal(self.io, journal, checkpoint.mark).await?;
-        take_out_what_was_cut(&mut scan.groups);
+        let scan = read_journal(self.io, journal, checkpoint.mark).await?;
         let flushed_before = scan.groups.iter().map(|group| group.header.flushed_before).max().unwrap_or(0);
         for group in &scan.groups {
             let certain = group.header.sequence < flushed_before;
@@ -332,7 +363,8 @@ impl Replays<'_> {
                     .partitions
                     .entry(id)
                     .or_insert_with(|| Replay::unknown(name, id, first_segment(entry), generation));
-                if replay.failure.is_some() || replay.rejected || group.header.sequence < replay.state.applied_before {
+                let applied = group.header.sequence < replay.state.applied_before;
+                if replay.failure.is_some() || replay.rejected || applied {
                     continue;
                 }
                 match entry {
@@ -340,11 +372,7 @@ impl Replays<'_> {
                         self.replay_data(id, *segment, *position, *next_offset, bytes).await?;
                     }
                     OwnedEntry::Extent { .. } => {
-                        let is_whole = self.replay_extent(id, entry, group.entries.get(place + 1), certain).await?;
-                        self.partitions.get_mut(&id).expect("it is being replayed").rejected = !is_whole;
-                    }
-                    OwnedEntry::Truncate { segment, position, next_offset, .. } => {
-                        self.replay_truncate(id, *segment, *position, *next_offset).await?;
+                        self.replay_extent(id, entry, group.entries.get(place + 1), certain).await?;
                     }
                     OwnedEntry::Start { start, .. } => {
                         replay.state.start = replay.state.start.max(*start);
@@ -416,54 +444,45 @@ impl Replays<'_> {
         Ok(())
     }
 
-    /// Takes up bytes that went straight to the segment; `false` where they did not get there whole, so that nobody was told of them.
+    /// Takes up bytes that went straight to the segment, if they got there whole; else nobody was told of them, nor of what the
+    /// journal has of the partition behind them.
     async fn replay_extent(
         &mut self,
         id: PartitionKey,
         entry: &OwnedEntry,
         next: Option<&OwnedEntry>,
         certain: bool,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let OwnedEntry::Extent { segment, position, length, next_offset, chain_crc, points, .. } = entry else {
             panic!("{entry:?} is no extent");
         };
         let (segment, position) = (*segment, *position);
         let replay = self.partitions.get_mut(&id).expect("it is being replayed");
         if *next_offset <= replay.state.next_offset {
-            return Ok(true);
+            return Ok(());
         }
         if !certain && !self.extent_is_whole(id, segment, position, *length, *next_offset, *chain_crc, next).await? {
-            return Ok(false);
+            self.partitions.get_mut(&id).expect("it is being replayed").rejected = true;
+            return Ok(());
         }
         if !self.reach_segment(id, segment, Position::ZERO).await? {
-            return Ok(true);
+            return Ok(());
         }
         let replay = self.partitions.get_mut(&id).expect("it is being replayed");
         let at = replay.state.position;
         if position > at || position.block_start() != position {
             replay.hole(self.dir, at, &format!("the journal goes on at byte {position}"));
-            return Ok(true);
+            return Ok(());
         }
-        // An extent may begin before what a newer checkpoint found written: its blocks are the ones that the checkpoint found.
+        // Blocks before `write_from` are in the file already, and are written by the extent once more, as they are.
         replay.bytes.truncate(position.0.saturating_sub(replay.write_from.0) as usize);
-        replay.state.position = position;
+        replay.state.position = position.max(replay.write_from);
         self.write_blocks(id).await?;
-        // An extent that was cut later ends inside a block.
-        let end = position + *length;
-        let path = self.dir.join(self.partitions[&id].name().to_string()).join(segment_file_name(segment, "log"));
-        let rest = end - end.block_start();
-        let partial = match rest {
-            0 => Vec::new(),
-            _ => read_range(self.io, &self.io.open(&path, OpenMode::Read).await?, end.block_start(), rest).await?,
-        };
         let replay = self.partitions.get_mut(&id).expect("it is being replayed");
-        if (partial.len() as u64) < rest {
-            replay.hole(self.dir, end, "the segment ends before what went straight to it");
-            return Ok(true);
-        }
+        let end = position + *length;
         replay.state.position = end;
-        replay.write_from = end.block_start();
-        replay.bytes = partial;
+        replay.write_from = end;
+        replay.bytes.clear();
         replay.bytes_since_point = u64::MAX;
         for point in points {
             if point.max_timestamp > replay.state.max_timestamp {
@@ -481,7 +500,7 @@ impl Replays<'_> {
         }
         replay.state.next_offset = *next_offset;
         replay.changed = true;
-        Ok(true)
+        Ok(())
     }
 
     /// Whether an extent that may have been in flight is in the segment: its bytes before the state's end are those of the
@@ -521,8 +540,10 @@ impl Replays<'_> {
         }
         let known = (at - position) as usize;
         if segment == replay.state.segment {
-            let kept = known.min(replay.bytes.len());
-            if replay.bytes[replay.bytes.len() - kept..] != bytes[known - kept..known] {
+            // What is before `write_from` was in the file, durably, before the extent wrote the same over it.
+            let from = position.max(replay.write_from);
+            let (kept, there) = ((from - replay.write_from) as usize, (from - position) as usize);
+            if replay.bytes[kept..] != bytes[there..known] {
                 return Ok(false);
             }
         }
@@ -536,60 +557,12 @@ impl Replays<'_> {
             crc = crc32c::crc32c_append(crc, &header.crc.to_be_bytes());
             offset = header.next_offset();
         }
-        Ok(offset == next_offset && crc == chain_crc)
-    }
-
-    async fn replay_truncate(
-        &mut self,
-        id: PartitionKey,
-        segment: Offset,
-        position: Position,
-        next_offset: Offset,
-    ) -> Result<()> {
-        let replay = self.partitions.get_mut(&id).expect("it is being replayed");
-        if next_offset >= replay.state.next_offset {
-            return Ok(());
+        if offset != next_offset || crc != chain_crc {
+            return Ok(false);
         }
-        let in_memory = segment == replay.state.segment && position >= replay.write_from;
-        if in_memory {
-            let kept = (position - replay.write_from) as usize;
-            replay.bytes.truncate(kept);
-        } else {
-            let path = self.dir.join(replay.name().to_string()).join(segment_file_name(segment, "log"));
-            let block = position.block_start();
-            // A segment that was cut to nothing may never have had a file.
-            let bytes = match position - block {
-                0 => Vec::new(),
-                rest => read_range(self.io, &self.io.open(&path, OpenMode::Read).await?, block, rest).await?,
-            };
-            if (bytes.len() as u64) < position - block {
-                replay.hole(self.dir, position, "the log was cut at a place that its segment does not reach");
-                return Ok(());
-            }
-            replay.bytes = bytes;
-            replay.write_from = block;
-        }
-        let replay = self.partitions.get_mut(&id).expect("it is being replayed");
-        if segment != replay.state.segment {
-            // Its points are on disk in the index files of the once sealed segment; they are made anew when first needed.
-            replay.state.index_points.clear();
-            replay.state.index_spilled = 0;
-            replay.state.max_timestamp = Timestamp::NONE;
-            replay.state.first_timestamp = Timestamp::NONE;
-        }
-        replay.state.segment = segment;
-        replay.state.position = position;
-        replay.state.next_offset = next_offset;
-        replay.state.index_points.retain(|point| point.position < position);
-        let points = replay.state.index_points.last().copied();
-        if replay.state.max_timestamp_offset >= next_offset {
-            replay.state.max_timestamp = points.map_or(Timestamp::NONE, |point| point.max_timestamp);
-            replay.state.max_timestamp_offset = points.map_or(segment, |point| point.max_timestamp_offset);
-        }
-        replay.state.epochs.retain(|(_, start)| *start < next_offset);
-        replay.bytes_since_point = u64::MAX;
-        replay.changed = true;
-        Ok(())
+        // The process may have died before the write that it waited for was durable.
+        file.sync().await?;
+        Ok(true)
     }
 
     /// Writes the whole blocks that are only in memory, and syncs them.
@@ -630,6 +603,8 @@ impl Replays<'_> {
         let dir = self.dir.join(replay.name().to_string());
         let path = dir.join(segment_file_name(state.segment, "log"));
         let file = self.io.open(&path, OpenMode::Create).await?;
+        // What a clean shutdown or an earlier roll left is not of what was appended since.
+        remove_indexes(self.io, &path).await?;
         self.io.sync_dir(&dir).await?;
         if !replay.bytes.is_empty() {
             let mut block = self.io.alloc(BLOCK_BYTES as usize);
@@ -638,17 +613,7 @@ impl Replays<'_> {
             file.write_at(&[block.slice(0..BLOCK_BYTES as usize)], replay.write_from, Sync::None).await?;
         }
         file.truncate(state.position).await?;
-        file.sync().await?;
-        // Index files that are there are from before: of a close, or of what was cut off since.
-        let mut removed = false;
-        for suffix in ["index", "timeindex"] {
-            let stale = path.with_extension(suffix);
-            if self.io.file_len(&stale).await?.is_some() {
-                self.io.remove_file(&stale).await?;
-                removed = true;
-            }
-        }
-        if removed { self.io.sync_dir(path.parent().expect("a segment is in a directory")).await } else { Ok(()) }
+        file.sync().await
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -670,9 +635,7 @@ impl Replays<'_> {
 
 fn first_segment(entry: &OwnedEntry) -> Offset {
     match entry {
-        OwnedEntry::Data { segment, .. }
-        | OwnedEntry::Extent { segment, .. }
-        | OwnedEntry::Truncate { segment, .. } => *segment,
+        OwnedEntry::Data { segment, .. } | OwnedEntry::Extent { segment, .. } => *segment,
         OwnedEntry::Start { .. } | OwnedEntry::EpochStart { .. } => Offset::ZERO,
     }
 }
@@ -694,12 +657,23 @@ async fn read_range(io: &Io, file: &crate::io::File, position: Position, length:
 }
 
 async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: Replay) -> Result<RecoveredPartition> {
-    let mut failure = replay.failure;
-    let mut state = replay.state;
-    // An epoch is in the journal when its records may not be: where the log is not durable they can be lost, and it with them.
-    let end = state.next_offset;
-    state.epochs.retain(|(_, start)| *start <= end);
+    let (mut failure, mut state) = (replay.failure, replay.state);
     let partition_dir = dir.join(name.to_string());
+    let path = partition_dir.join(segment_file_name(state.segment, "log"));
+    if let Some(damage) = &state.damage {
+        failure.get_or_insert(Error::corrupt(&path, Some(state.position), damage.clone()));
+    }
+    // Recorded, or a later start would take what is left for all there was.
+    state.damage = failure.as_ref().map(|error| match error {
+        Error::Corrupt { what, .. } => what.clone(),
+        other => other.to_string(),
+    });
+    if failure.is_none() && state.start >= state.next_offset && state.start > state.segment {
+        // Everything was deleted, perhaps also what was never flushed: the log goes on behind it, without the old segment, which
+        // may be gone already.
+        state = begin_at(state);
+    }
+    state.epochs.retain(|(_, start)| *start <= state.next_offset);
     let path = partition_dir.join(segment_file_name(state.segment, "log"));
     let blocks = state.position.block_start();
     if blocks > Position::ZERO {
@@ -711,53 +685,32 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
             failure.get_or_insert(Error::corrupt(&path, Some(Position(bytes)), what));
         }
     }
-    if let Some(damage) = &state.damage {
-        failure.get_or_insert(Error::corrupt(&path, Some(state.position), damage.clone()));
-    }
-    if failure.is_none() {
-        remove_behind(io, &partition_dir, state.segment).await?;
-    }
-    let sealed = match state.start < state.segment {
-        true => segment_bases(io, &partition_dir, state.segment).await?,
-        false => Vec::new(),
-    };
+    let (mut sealed, _) = segments(io, &partition_dir, state.start, state.segment).await?;
     if state.start < state.segment && sealed.first().is_none_or(|first| *first > state.start) {
         let what = format!("no segment holds the log's start at offset {}", state.start);
         failure.get_or_insert(Error::corrupt(&partition_dir, None, what));
     }
-    if let Some(error) = &failure {
-        tracing::error!(%error, partition = %name, "the partition serves no more");
-        // Recorded, or a later start would take what is left for all there was.
-        state.damage = Some(match error {
-            Error::Corrupt { what, .. } => what.clone(),
-            other => other.to_string(),
-        });
+    match &failure {
+        Some(error) => tracing::error!(%error, partition = %name, "the partition serves no more"),
+        None => sealed = remove_leftovers(io, &partition_dir, state.start, state.segment).await?,
     }
     Ok(RecoveredPartition { name, state, sealed, failure })
 }
 
-/// Removes the files of segments behind the newest recorded one. They were begun and nothing in them was acknowledged; once the log
-/// has grown past their names, they would be taken for segments in its middle.
-async fn remove_behind(io: &Io, dir: &Path, newest: Offset) -> Result<()> {
-    let mut removed = false;
-    for entry in io.list_dir(dir).await? {
-        let Some((stem, suffix)) = entry.name.split_once('.') else { continue };
-        let behind = segment_base_of(&format!("{stem}.log")).is_some_and(|base| base > newest);
-        if behind && ["log", "index", "timeindex", "txnindex", "points"].contains(&suffix) {
-            tracing::info!(dir = %dir.display(), file = entry.name, "behind the recorded end of the log: removed");
-            io.remove_file(&dir.join(&entry.name)).await?;
-            removed = true;
-        }
+/// The state of a log that has nothing before its start.
+fn begin_at(state: PartitionState) -> PartitionState {
+    PartitionState {
+        segment: state.start,
+        position: Position::ZERO,
+        next_offset: state.start,
+        first_timestamp: Timestamp::NONE,
+        max_timestamp: Timestamp::NONE,
+        max_timestamp_offset: state.start,
+        partial: Vec::new(),
+        index_points: Vec::new(),
+        index_spilled: 0,
+        ..state
     }
-    if removed { io.sync_dir(dir).await } else { Ok(()) }
-}
-
-async fn segment_bases(io: &Io, dir: &Path, newest: Offset) -> Result<Vec<Offset>> {
-    let names = io.list_dir(dir).await?;
-    let mut bases: Vec<Offset> = names.iter().filter_map(|entry| segment_base_of(&entry.name)).collect();
-    bases.retain(|base| *base < newest);
-    bases.sort_unstable();
-    Ok(bases)
 }
 
 /// Takes in a partition that no checkpoint and no journal knows: one of a stopped Kafka broker, or a new one without records.
@@ -769,7 +722,7 @@ async fn import(
     generation: u64,
 ) -> Result<RecoveredPartition> {
     let partition_dir = dir.join(name.to_string());
-    let mut sealed = segment_bases(io, &partition_dir, Offset(i64::MAX)).await?;
+    let (mut sealed, _) = segments(io, &partition_dir, Offset::ZERO, Offset(i64::MAX)).await?;
     let newest = sealed.pop().unwrap_or(Offset::ZERO);
     let mut replay = Replay::unknown(&name, id, newest, generation);
     let path = partition_dir.join(segment_file_name(newest, "log"));

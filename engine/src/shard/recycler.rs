@@ -3,7 +3,7 @@
 //! Nothing in such a file is believed: recovery reads no byte behind a partition's recorded end. A partition that no checkpoint
 //! knows yet never gets one, since its end would be sought in the file itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::io::Io;
@@ -14,7 +14,8 @@ pub const RECYCLED_PREFIX: &str = "corelog-recycled-";
 /// The files that wait to be used again.
 pub struct Recycler {
     dir: PathBuf,
-    shard: usize,
+    /// What the names of its files begin with: those of other shards and of earlier runs begin otherwise.
+    prefix: String,
     files: Vec<(PathBuf, u64)>,
     bytes: u64,
     bytes_max: u64,
@@ -22,11 +23,17 @@ pub struct Recycler {
 }
 
 impl Recycler {
-    /// Takes the files of this shard that an earlier run left (`found`, with their lengths).
-    pub fn new(dir: PathBuf, shard: usize, bytes_max: u64, found: Vec<(PathBuf, u64)>) -> Recycler {
+    /// Takes the files that an earlier run left (`found`, with their lengths), for a shard of a store of this generation.
+    pub fn new(
+        dir: PathBuf,
+        generation: u64,
+        shard: usize,
+        bytes_max: u64,
+        found: Vec<(PathBuf, u64)>,
+    ) -> Recycler {
         let bytes = found.iter().map(|file| file.1).sum();
-        let number = found.len() as u64 + std::process::id() as u64 * 1_000_000;
-        Recycler { dir, shard, files: found, bytes, bytes_max, number }
+        let prefix = format!("{RECYCLED_PREFIX}{generation}-{shard}-");
+        Recycler { dir, prefix, files: found, bytes, bytes_max, number: 0 }
     }
 
     /// A file for a new segment, of at least half its size.
@@ -46,16 +53,29 @@ impl Recycler {
             room.then(|| {
                 this.number += 1;
                 this.bytes += bytes;
-                this.dir.join(format!("{RECYCLED_PREFIX}{}-{}", this.shard, this.number))
+                this.dir.join(format!("{}{}", this.prefix, this.number))
             })
         };
         match kept {
             Some(kept) => {
-                io.rename(&path, &kept).await?;
+                if let Err(error) = Recycler::rename(io, &path, &kept).await {
+                    recycler.borrow_mut().bytes -= bytes;
+                    return Err(error);
+                }
                 recycler.borrow_mut().files.push((kept, bytes));
                 Ok(())
             }
             None => io.remove_file(&path).await,
         }
+    }
+
+    /// Gives a dead segment's file its new name, for good: were the old one to come back after a power cut, the file of another
+    /// segment would be found under it.
+    async fn rename(io: &Io, from: &Path, to: &Path) -> Result<()> {
+        io.rename(from, to).await?;
+        for path in [from, to] {
+            io.sync_dir(path.parent().expect("a file is in a directory")).await?;
+        }
+        Ok(())
     }
 }

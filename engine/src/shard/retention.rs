@@ -4,11 +4,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::log::{Log, SealedSegment, SegmentState};
+use crate::log::{Log, LogConfig, LogOffsets, SealedSegment, SegmentState};
+use crate::shard::leftovers::remove_indexes;
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
 use crate::shard::segment_scan::scan_file;
 use crate::shard::shard::{NotedEntry, Shard, age_ms};
+use crate::shard::waiters::{Event, Wait};
 use crate::types::{BLOCK_BYTES, Offset, Position, Timestamp, TopicPartition};
 
 impl Shard {
@@ -32,7 +34,8 @@ impl Shard {
     pub async fn apply_retention(self: &Rc<Self>, name: &TopicPartition) -> Result<Offset> {
         let partition = self.partition(name)?;
         self.retain(&partition).await?;
-        Ok(partition.offsets().start)
+        let start = partition.log.borrow().durable_start();
+        Ok(start)
     }
 
     /// Kafka's rules (`UnifiedLog.deleteOldSegments`): by size while what is left is at least `retention.bytes`, then by the age of
@@ -50,14 +53,28 @@ impl Shard {
             self.seal_rolled(partition);
             self.wait_rolled(partition).await?;
         }
-        let sealed: Vec<Rc<SealedSegment>> = partition.log.borrow().sealed().iter().cloned().collect();
+        let start = self.expired_before(partition, &config, now).await?;
+        if start > partition.offsets().start {
+            self.move_start(partition, start).await?;
+        }
+        Ok(())
+    }
+
+    /// Where the log is to start so that nothing expired is left.
+    async fn expired_before(&self, partition: &Rc<Partition>, config: &LogConfig, now: Timestamp) -> Result<Offset> {
+        let _work = partition.work();
+        let mut start = partition.offsets().start;
+        let sealed: Vec<Rc<SealedSegment>> = {
+            let log = partition.log.borrow();
+            let live = |segment: &&Rc<SealedSegment>| log.segment_after(segment.base).is_some_and(|next| next > start);
+            log.sealed().iter().filter(live).cloned().collect()
+        };
         let mut sizes = Vec::with_capacity(sealed.len());
         for segment in &sealed {
             sizes.push(self.sealed_size(segment).await?.0);
         }
         let open: u64 = partition.log.borrow().open_segments().map(|segment| segment.end().0).sum();
         let mut total = sizes.iter().sum::<u64>() + open;
-        let mut start = partition.offsets().start;
         for (segment, size) in sealed.iter().zip(sizes) {
             let Some(next) = partition.log.borrow().segment_after(segment.base) else { break };
             let by_size = config.retention_bytes.is_some_and(|bytes| total.saturating_sub(size) >= bytes);
@@ -77,10 +94,7 @@ impl Shard {
             total -= size;
             start = next;
         }
-        if start > partition.offsets().start {
-            self.move_start(partition, start).await?;
-        }
-        Ok(())
+        Ok(start)
     }
 
     /// Rolls an active segment whose newest record is too old; whether it did.
@@ -88,7 +102,7 @@ impl Shard {
         let mut log = partition.log.borrow_mut();
         let (_, newest, _) = log.active().timestamps();
         let expired = !log.active().is_empty() && age_ms(now, newest) > retention_ms as i64;
-        let roll = expired && log.offsets().high_watermark == log.offsets().end;
+        let roll = expired && log.offsets().high_watermark == log.offsets().end && !partition.is_being_cut();
         if roll {
             log.roll(&self.io);
         }
@@ -121,97 +135,123 @@ impl Shard {
             });
         }
         self.move_start(&partition, before).await?;
-        Ok(partition.offsets().start)
+        let start = partition.log.borrow().durable_start();
+        Ok(start)
     }
 
     async fn move_start(self: &Rc<Self>, partition: &Rc<Partition>, start: Offset) -> Result<()> {
         if partition.offsets().flushed < start {
             // Else a power cut could leave a start behind the end.
-            self.flushed(&partition.name, start).await?;
+            self.queue_commit(partition);
+            Wait::new(partition.clone(), Event::Flushed(start)).await?;
         }
-        if !partition.log.borrow_mut().set_start(start) {
-            return Ok(());
-        }
+        let now = {
+            let mut log = partition.log.borrow_mut();
+            log.set_start(start);
+            // Somebody else may have moved it, but that need not be durable yet.
+            if log.durable_start() >= start {
+                return Ok(());
+            }
+            log.offsets().start
+        };
         partition.changed.set(true);
-        let sequence = self.note_entry(NotedEntry::Start { key: partition.key, start });
+        let sequence = self.note_entry(NotedEntry::Start { key: partition.key, start: now });
         self.group_applied(sequence).await?;
+        partition.log.borrow_mut().apply_start(now);
+        self.bury_dead(partition);
+        Ok(())
+    }
+
+    /// Removes the files of the segments that lie before the log's start, after the delay that readers are given.
+    pub(super) fn bury_dead(self: &Rc<Self>, partition: &Rc<Partition>) {
         let dead = partition.log.borrow_mut().take_dead();
         if dead.is_empty() {
-            return Ok(());
+            return;
         }
         let delay = Duration::from_millis(partition.log.borrow().config().file_delete_delay_ms);
-        let shard = self.clone();
+        let (shard, partition) = (self.clone(), partition.clone());
         self.io.spawn(async move {
             shard.io.sleep(delay).await;
             for segment in dead {
+                // A deleted partition's files go with it, and another may have its name by now.
+                if partition.is_deleted() || shard.failed().is_err() {
+                    return;
+                }
+                let _work = partition.work();
                 if let Err(error) = shard.bury(&segment).await {
                     tracing::warn!(%error, "a dead segment's file stays");
                 }
             }
         });
-        Ok(())
     }
 
     /// Removes a dead segment's indexes, and its file or keeps that for a new segment.
     async fn bury(&self, segment: &SealedSegment) -> Result<()> {
         let path = segment.file.path().to_path_buf();
-        segment.file.close();
-        for suffix in ["index", "timeindex", "txnindex", "snapshot"] {
+        for suffix in ["index", "timeindex", "txnindex", "snapshot", "points"] {
             let path = path.with_extension(suffix);
             if self.io.file_len(&path).await?.is_some() {
                 self.io.remove_file(&path).await?;
             }
         }
-        Recycler::give(&self.recycler, &self.io, path).await
+        // Who still reads it must not find another segment's bytes in it.
+        match segment.file.close() {
+            true => Recycler::give(&self.recycler, &self.io, path).await,
+            false => self.io.remove_file(&path).await,
+        }
     }
 
     /// Cuts the log at `end`, which a leader epoch decided: records from there on are gone, and offsets are given out again.
-    /// `end` inside a batch cuts that whole batch.
+    /// `end` inside a batch cuts that whole batch. Until this returns appends are refused.
+    ///
+    /// The cut is durable by a checkpoint rather than by the journal: recovery would else write what the journal has of the old
+    /// bytes over the new ones.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`] for an offset before the log's start; [`Error::Overloaded`] where another cut is under way.
     pub async fn truncate(self: &Rc<Self>, name: &TopicPartition, end: Offset) -> Result<Offset> {
         let partition = self.partition(name)?;
+        let (_cut, _work) = (partition.begin_cut()?, partition.work());
         let offsets = partition.offsets();
         if end >= offsets.end {
             return Ok(offsets.end);
         }
-        if end < offsets.start {
-            return Err(Error::OffsetOutOfRange { requested: end, start: offsets.start, end: offsets.end });
-        }
-        // Not beside a checkpoint: it would note as durable, of what is appended next, what it saw before the cut.
-        let turn = loop {
-            self.settle_all(&partition).await?;
-            let turn = self.checkpointing.lock().await;
-            if is_settled(&partition.log.borrow()) {
-                break turn;
-            }
+        let out_of_range = |offsets: LogOffsets| match end < offsets.start {
+            true => Err(Error::OffsetOutOfRange { requested: end, start: offsets.start, end: offsets.end }),
+            false => Ok(()),
         };
-        let (state, end) = self.state_at(&partition, end).await?;
-        let (segment, position) = (state.base, state.position);
-        let removed = {
+        out_of_range(offsets)?;
+        self.settle_all(&partition).await?;
+        let (end, removed) = loop {
+            let (state, whole) = self.state_at(&partition, end).await?;
+            // A checkpoint under way has taken the log as it was, and is to find it so when it ends.
+            let _turn = self.checkpointing.lock().await;
+            self.failed()?;
+            partition.check()?;
+            out_of_range(partition.offsets())?;
             let mut log = partition.log.borrow_mut();
-            let held = log.memory_bytes();
-            let removed = log.truncate(&self.io, end, state);
-            self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
-            removed
+            // The log's start may have moved into the batch that is cut.
+            if log.offsets().start <= whole {
+                let removed = log.truncate(&self.io, whole, state);
+                self.recount(&partition, &log);
+                break (whole, removed);
+            }
         };
         partition.forget_readers();
         partition.changed.set(true);
-        let sequence =
-            self.note_entry(NotedEntry::Truncate { key: partition.key, segment, position, next_offset: end });
-        // What is appended next is of the epoch that the log is in, wherever that began before.
-        let epoch = partition.offsets().epoch;
-        self.set_epoch(name, epoch)?;
-        // The group may have to wait for a checkpoint that frees the journal.
-        drop(turn);
-        self.group_applied(sequence).await?;
-        for file in removed {
-            file.close();
+        self.checkpointed().await?;
+        for path in removed {
             for suffix in ["log", "index", "timeindex", "txnindex", "snapshot", "points"] {
-                let path = file.path().with_extension(suffix);
+                let path = path.with_extension(suffix);
                 if self.io.file_len(&path).await?.is_some() {
                     self.io.remove_file(&path).await?;
                 }
             }
         }
+        let kept = partition.log.borrow().active().file().path().to_path_buf();
+        remove_indexes(&self.io, &kept).await?;
+        // None of them may come back under the name of what is appended from now on.
+        self.io.sync_dir(&partition.dir).await?;
         self.moved(&partition);
         Ok(end)
     }
@@ -219,13 +259,16 @@ impl Shard {
     /// Returns when nothing of the partition is in flight and everything is flushed.
     async fn settle_all(self: &Rc<Self>, partition: &Rc<Partition>) -> Result<()> {
         loop {
+            self.failed()?;
+            partition.check()?;
             let progress = partition.progress.notified();
-            let end = partition.offsets().end;
             if is_settled(&partition.log.borrow()) {
                 return Ok(());
             }
+            let end = partition.offsets().end;
             if partition.offsets().flushed < end {
-                self.flushed(&partition.name, end).await?;
+                self.queue_commit(partition);
+                Wait::new(partition.clone(), Event::Flushed(end)).await?;
             } else {
                 progress.await;
             }
@@ -234,39 +277,48 @@ impl Shard {
 
     /// The newest segment as it is when the log is cut at `end`, and the batch boundary that the cut falls on.
     async fn state_at(self: &Rc<Self>, partition: &Rc<Partition>, end: Offset) -> Result<(SegmentState, Offset)> {
-        let (base, is_active, written) = {
+        let (base, is_active) = {
             let log = partition.log.borrow();
-            let is_active = log.active().base() <= end;
-            let base = match is_active {
-                true => log.active().base(),
-                false => {
-                    log.sealed().iter().rev().map(|segment| segment.base).find(|base| *base <= end).expect("it is held")
-                }
-            };
-            (base, is_active, log.active().written())
+            let sealed = || log.sealed().iter().rev().map(|segment| segment.base).find(|base| *base <= end);
+            match log.active().base() <= end {
+                true => (log.active().base(), true),
+                false => match sealed() {
+                    Some(base) => (base, false),
+                    // The log's start moved on meanwhile.
+                    None => {
+                        let LogOffsets { start, end: log_end, .. } = log.offsets();
+                        return Err(Error::OffsetOutOfRange { requested: end, start, end: log_end });
+                    }
+                },
+            }
         };
-        let file_end = match is_active {
-            true => written,
+        // What is not yet in the file is put there, so that one scan sees everything.
+        let to = match is_active {
+            true => {
+                let to = partition.log.borrow().active().end();
+                self.write_blocks(partition, base, to).await?;
+                self.write_last_block(partition, base).await?;
+                to
+            }
             false => {
                 let sealed = partition.log.borrow().sealed_segment(base).expect("found above");
                 self.sealed_size(&sealed).await?
             }
         };
-        // What is not yet in the file is put there, so that one scan sees everything.
         let mut scanned = None;
-        let mut to = file_end;
-        if is_active {
-            to = partition.log.borrow().active().end();
-            self.write_blocks(partition, base, to).await?;
-            self.write_last_block(partition, base).await?;
-        }
         if to > Position::ZERO {
-            let file = partition.log.borrow().segment_file_of(base).expect("found above");
+            let segment_file = partition.log.borrow().segment_file_of(base);
+            let Some(file) = segment_file else { return Err(Error::Overloaded("the log changes too much to be cut".into())) };
             let file = file.readable(&self.io).await?;
             let cut = cut_before(&self.io, base, &file, to, end).await?;
             scanned = Some((scan_file(&self.io, base, &file, Position::ZERO, cut, false).await?, file));
         }
         let Some((scanned, file)) = scanned else { return Ok((SegmentState::empty(base), base)) };
+        let start = partition.offsets().start;
+        if scanned.next_offset < start {
+            // The batch that holds the log's start is cut: nothing is left, and the log goes on at its start.
+            return Ok((SegmentState::empty(start), start));
+        }
         let mut partial = Vec::new();
         if scanned.end.block_start() < scanned.end {
             let buffer = self.io.alloc(BLOCK_BYTES as usize);

@@ -50,7 +50,7 @@ impl Scanned {
 
     fn note(&mut self, header: &BatchHeader, since_point: &mut u64) {
         if self.first_timestamp == Timestamp::NONE {
-            self.first_timestamp = header.base_timestamp;
+            self.first_timestamp = header.first_timestamp();
         }
         if header.max_timestamp > self.max_timestamp {
             self.max_timestamp = header.max_timestamp;

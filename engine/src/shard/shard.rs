@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::batch::{self, Limits, Origin};
 use crate::error::{Error, Result};
@@ -17,11 +17,12 @@ use crate::journal::{Journal, PartitionKey};
 use crate::log::{Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState};
 use crate::shard::config::StoreConfig;
 use crate::shard::flusher::Flusher;
+use crate::shard::leftovers::DELETED_FILE;
 use crate::shard::metrics::Metrics;
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
 use crate::shard::waiters::{Event, Wait};
-use crate::types::{Epoch, Offset, Position, Timestamp, TopicId, TopicPartition};
+use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
 
 /// Told of each partition whose end or flushed offset moved; decides the high watermark ([`Shard::set_high_watermark`]).
 pub type Observer = Rc<dyn Fn(&Shard, &TopicPartition, LogOffsets)>;
@@ -52,6 +53,11 @@ pub struct Shard {
     pub(super) config: Rc<StoreConfig>,
     pub(super) generation: u64,
     pub(super) partitions: RefCell<FxHashMap<TopicPartition, Rc<Partition>>>,
+    /// Partitions that are created but not told of yet, which only checkpoints look at.
+    pub(super) newborn: RefCell<Vec<Rc<Partition>>>,
+    /// Names of partitions that are being created or deleted.
+    changing: RefCell<FxHashSet<TopicPartition>>,
+    changed: tokio::sync::Notify,
     pub(super) journal: RefCell<Journal>,
     pub(super) flusher: Flusher,
     pub(super) recycler: RefCell<Recycler>,
@@ -66,16 +72,19 @@ pub struct Shard {
     pub(super) writes_in_flight: Cell<usize>,
     /// Partitions that want a segment write but found too many under way.
     pub(super) writes_wanted: RefCell<VecDeque<Rc<Partition>>>,
-    /// Since when the disk is full.
-    pub(super) disk_full: Cell<bool>,
+    /// How many things wait for space on a full disk.
+    pub(super) waits_for_space: Cell<usize>,
     pub(super) failure: RefCell<Option<Error>>,
     pub(super) closing: Cell<bool>,
+    /// Checkpoints that were begun, and that have ended.
+    pub(super) checkpoints: Cell<(u64, u64)>,
     /// Held while a checkpoint is made: one at a time, or an older one could replace a newer.
     pub(super) checkpointing: tokio::sync::Mutex<()>,
     /// Whether partitions were deleted since the last checkpoint, or none was made yet.
     pub(super) partitions_gone: Cell<bool>,
     /// The indexes of sealed segments in memory, oldest first, with their bytes.
     pub(super) indexes: RefCell<VecDeque<(Rc<SealedSegment>, usize)>>,
+    pub(super) index_bytes: Cell<usize>,
     observer: RefCell<Option<Observer>>,
 }
 
@@ -94,6 +103,9 @@ impl Shard {
             config,
             generation,
             partitions: RefCell::default(),
+            newborn: RefCell::default(),
+            changing: RefCell::default(),
+            changed: tokio::sync::Notify::new(),
             journal: RefCell::new(journal),
             flusher: Flusher::default(),
             recycler: RefCell::new(recycler),
@@ -104,12 +116,14 @@ impl Shard {
             backlog_shrunk: tokio::sync::Notify::new(),
             writes_in_flight: Cell::new(0),
             writes_wanted: RefCell::default(),
-            disk_full: Cell::new(false),
+            waits_for_space: Cell::new(0),
             failure: RefCell::new(None),
             closing: Cell::new(false),
+            checkpoints: Cell::new((0, 0)),
             checkpointing: tokio::sync::Mutex::new(()),
             partitions_gone: Cell::new(false),
             indexes: RefCell::default(),
+            index_bytes: Cell::new(0),
             observer: RefCell::new(None),
         }
     }
@@ -160,6 +174,7 @@ impl Shard {
     /// [`Error::PartitionExists`]; faults of the disk.
     pub async fn create(self: &Rc<Self>, name: &TopicPartition, topic_id: TopicId, config: LogConfig) -> Result<()> {
         self.check()?;
+        let _name = self.take_name(name).await;
         if self.contains(name) {
             return Err(Error::PartitionExists(name.clone()));
         }
@@ -167,9 +182,7 @@ impl Shard {
         self.io.create_dir_all(&dir).await?;
         self.io.replace_file(&dir.join("partition.metadata"), PartitionMetadata { topic_id }.encode()).await?;
         self.io.sync_dir(&self.config.dir).await?;
-        if self.contains(name) {
-            return Err(Error::PartitionExists(name.clone()));
-        }
+        self.check()?;
         let state = SegmentState::empty(Offset::ZERO);
         let key = PartitionKey { topic_id, partition: name.partition };
         let log = Log::open(
@@ -184,26 +197,42 @@ impl Shard {
         );
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
         partition.changed.set(true);
+        // The journal tells that the log is new before anything is written to it: recovery believes no file that it finds
+        // there, while one that nothing tells of is taken for another broker's.
+        self.newborn.borrow_mut().push(partition.clone());
+        let sequence = self.note_entry(NotedEntry::Start { key, start: Offset::ZERO });
+        let told = self.group_applied(sequence).await;
+        self.newborn.borrow_mut().retain(|newborn| !Rc::ptr_eq(newborn, &partition));
+        told?;
         self.partitions.borrow_mut().insert(name.clone(), partition);
         Ok(())
     }
 
     /// Deletes a partition: it is gone at once, its files follow.
     pub async fn delete(self: &Rc<Self>, name: &TopicPartition) -> Result<()> {
+        let _name = self.take_name(name).await;
         let partition = self.partition(name)?;
+        // From here on recovery takes it for deleted. No checkpoint may leave it out before.
+        self.io.rename(&partition.dir.join("partition.metadata"), &partition.dir.join(DELETED_FILE)).await?;
+        self.io.sync_dir(&partition.dir).await?;
         self.partitions.borrow_mut().remove(name);
-        partition.fail(Error::UnknownPartition(name.clone()));
-        self.release_memory(&partition);
+        partition.delete();
+        self.recount(&partition, &partition.log.borrow());
         self.partitions_gone.set(true);
+        // What is under way would else miss its files, or find those of a partition that gets the name next.
+        while partition.is_at_work() {
+            self.failed()?;
+            let progress = partition.progress.notified();
+            if partition.is_at_work() {
+                progress.await;
+            }
+        }
         // Kafka's way: a name that is no partition's, so that a crash leaves nothing that would be taken for one.
         let gone = self.config.dir.join(format!("{}.{}-delete", name, partition.key.topic_id.0.simple()));
         self.io.rename(&partition.dir, &gone).await?;
         self.io.sync_dir(&self.config.dir).await?;
         let shard = self.clone();
         self.io.spawn(async move {
-            while partition.log.borrow().open_segments().any(|segment| segment.is_writing()) {
-                partition.progress.notified().await;
-            }
             if let Err(error) = shard.io.remove_dir_all(&gone).await {
                 tracing::warn!(%error, "a deleted partition's files stay");
             }
@@ -211,11 +240,25 @@ impl Shard {
         Ok(())
     }
 
+    /// Waits until nobody else creates or deletes a partition of this name.
+    async fn take_name(&self, name: &TopicPartition) -> TakenName<'_> {
+        loop {
+            let changed = self.changed.notified();
+            if self.changing.borrow_mut().insert(name.clone()) {
+                return TakenName { shard: self, name: name.clone() };
+            }
+            changed.await;
+        }
+    }
+
     /// Gives a partition other settings.
-    pub fn configure(&self, name: &TopicPartition, config: LogConfig) -> Result<()> {
+    pub fn configure(self: &Rc<Self>, name: &TopicPartition, config: LogConfig) -> Result<()> {
         let partition = self.partition(name)?;
         partition.log.borrow_mut().configure(Rc::new(config));
         partition.changed.set(true);
+        // Who commits what is pending may be another from now on.
+        partition.progress.notify_waiters();
+        self.queue_commit(&partition);
         Ok(())
     }
 
@@ -243,7 +286,8 @@ impl Shard {
     ) -> Result<Appended> {
         self.check()?;
         partition.check()?;
-        if self.disk_full.get() {
+        partition.check_not_cut()?;
+        if self.waits_for_space.get() > 0 {
             return Err(Error::DiskFull { path: self.config.dir.clone() });
         }
         if self.backlog_bytes.get() > self.config.backlog_bytes_max {
@@ -264,16 +308,14 @@ impl Shard {
             origin: options.origin,
         };
         let batch = batch::validate(bytes, &limits)?;
-        let held = log.memory_bytes();
         let appended = log.append(&self.io, &batch, now);
-        self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
+        self.recount(partition, &log);
         let durable = log.config().is_durable();
         let must_flush = durable || log.flush_is_due();
         let rolled = log.sealing().is_some();
         let worth_writing = !durable && log.worth_writing(self.config.write_bytes);
         drop(log);
         partition.changed.set(true);
-        self.backlog_bytes.set(self.backlog_bytes.get() + bytes.len() as u64);
         self.metrics.batches_appended.add(1);
         self.metrics.bytes_appended.add(bytes.len() as u64);
         self.metrics.records_appended.add(appended.next_offset.since(appended.base_offset));
@@ -416,6 +458,7 @@ impl Shard {
         }
         self.backlog_shrunk.notify_waiters();
         self.flusher.released.notify_waiters();
+        self.flusher.applied.notify_waiters();
     }
 
     /// What the partition's files take on the disk, in bytes, as far as it is known without asking the disk.
@@ -432,9 +475,18 @@ impl Shard {
         self.closing.get() && self.failure.borrow().is_some()
     }
 
-    pub(super) fn release_memory(&self, partition: &Partition) {
-        let held = partition.log.borrow().memory_bytes();
-        self.held_bytes.set(self.held_bytes.get() - held);
+    /// Counts anew what a partition holds in memory and what of it waits for the disk, after its log changed.
+    pub(super) fn recount(&self, partition: &Partition, log: &Log) {
+        let (held, waiting) = match partition.is_deleted() {
+            true => (0, 0),
+            false => (log.memory_bytes(), log.waiting_bytes()),
+        };
+        let (held_before, waiting_before) = partition.counted.replace((held, waiting));
+        self.held_bytes.set(self.held_bytes.get() + held - held_before);
+        self.backlog_bytes.set(self.backlog_bytes.get() + waiting - waiting_before);
+        if waiting < waiting_before && self.has_room() {
+            self.backlog_shrunk.notify_waiters();
+        }
     }
 
     /// Gives back the memory of the oldest bytes that the segments have, while more is held than the bound.
@@ -446,9 +498,8 @@ impl Shard {
                 continue;
             }
             let mut log = partition.log.borrow_mut();
-            let held = log.memory_bytes();
             let more = log.evict();
-            self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
+            self.recount(&partition, &log);
             drop(log);
             if more {
                 self.offer_eviction(&partition);
@@ -462,11 +513,18 @@ impl Shard {
         }
     }
 
-    pub(super) fn shrink_backlog(&self, bytes: u64) {
-        self.backlog_bytes.set(self.backlog_bytes.get().saturating_sub(bytes));
-        if self.backlog_bytes.get() <= self.config.backlog_bytes_max / 2 {
-            self.backlog_shrunk.notify_waiters();
-        }
+}
+
+/// The right to create or delete the partition of a name.
+struct TakenName<'a> {
+    shard: &'a Shard,
+    name: TopicPartition,
+}
+
+impl Drop for TakenName<'_> {
+    fn drop(&mut self) {
+        self.shard.changing.borrow_mut().remove(&self.name);
+        self.shard.changed.notify_waiters();
     }
 }
 
@@ -488,17 +546,6 @@ pub(super) enum NotedEntry {
         key: PartitionKey,
         /// The first readable offset.
         start: Offset,
-    },
-    /// The log was cut.
-    Truncate {
-        /// The partition.
-        key: PartitionKey,
-        /// The segment that is now the newest.
-        segment: Offset,
-        /// Its length.
-        position: Position,
-        /// The log's end.
-        next_offset: Offset,
     },
 }
 

@@ -68,7 +68,7 @@ impl Store {
                 recovery.map_err(|error| Error::io("spawn a thread for", &lock_path(&config.dir), None, error))?;
             recovery.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?
         };
-        let Recovered { generation, partitions, recycled, stale, replayed } = recovered;
+        let Recovered { generation, partitions, recycled, stale, merged, replayed } = recovered;
         let found = partitions.iter().map(|partition| (partition.name.clone(), partition.state.id.topic_id)).collect();
         let mut shares: Vec<Vec<RecoveredPartition>> = (0..config.shards).map(|_| Vec::new()).collect();
         for partition in partitions {
@@ -109,7 +109,7 @@ impl Store {
         for ready in readies {
             ready.recv().map_err(|_| Error::Closed)??;
         }
-        remove_stale(&config, &stale)?;
+        remove_stale(&config, &stale, &merged)?;
         let inner = Inner { config, mailboxes, threads: Mutex::new(threads), found, replayed, _lock: lock };
         Ok(Store { inner: Arc::new(inner) })
     }
@@ -226,7 +226,7 @@ impl Shard {
     ) -> Result<Rc<Shard>> {
         let dir = config.dir.clone();
         let journal = Journal::create(io, &dir, number as u32, generation, config.journal_bytes).await?;
-        let recycler = Recycler::new(dir, number, config.recycle_bytes / config.shards as u64, recycled);
+        let recycler = Recycler::new(dir, generation, number, config.recycle_bytes / config.shards as u64, recycled);
         let shard = Rc::new(Shard::new(ShardId(number), io.clone(), Rc::new(config), generation, journal, recycler));
         for recovered in share {
             shard.adopt(recovered);
@@ -251,16 +251,14 @@ impl Shard {
         let config = StoreConfig { shards: 1, ..config };
         let shard = Shard::open(io, config, 0, recovered.generation, recovered.partitions, recovered.recycled).await?;
         let own = [crate::journal::checkpoint_file_name(0), crate::journal::journal_file_name(0)];
-        let stale = recovered.stale.iter().filter(|path| !own.iter().any(|name| path.ends_with(name)));
-        let (journals, checkpoints): (Vec<_>, Vec<_>) = stale.partition(|path| is_journal(path));
-        // A checkpoint without its journal is damage, a journal without its checkpoint is nothing: in this order.
-        for paths in [checkpoints, journals] {
-            for path in paths {
-                if io.file_len(path).await?.is_some() {
-                    io.remove_file(path).await?;
-                }
+        for path in recovered.stale.iter().filter(|path| !own.iter().any(|name| path.ends_with(name))) {
+            if io.file_len(path).await?.is_some() {
+                io.remove_file(path).await?;
             }
+        }
+        if io.file_len(&recovered.merged).await?.is_some() {
             io.sync_dir(&shard.config.dir).await?;
+            io.remove_file(&recovered.merged).await?;
         }
         Ok(shard)
     }
@@ -283,13 +281,13 @@ impl Shard {
         };
         let config = Rc::new(LogConfig::default());
         let log = Log::open(&self.io, dir.clone(), config, state.start, state.next_offset, epochs, sealed, segment);
-        self.held_bytes.set(self.held_bytes.get() + log.memory_bytes());
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
         partition.changed.set(true);
         if let Some((error, state)) = damaged {
             partition.keep_damaged(state);
             partition.fail(error);
         }
+        self.recount(&partition, &partition.log.borrow());
         self.partitions.borrow_mut().insert(name, partition);
     }
 
@@ -334,6 +332,12 @@ impl Shard {
         self.failed()?;
         let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         for partition in &all {
+            while partition.is_being_cut() {
+                let progress = partition.progress.notified();
+                if partition.is_being_cut() {
+                    progress.await;
+                }
+            }
             if partition.check().is_ok() {
                 self.close_partition(partition).await?;
             }
@@ -346,6 +350,7 @@ impl Shard {
         }
         *self.failure.borrow_mut() = Some(Error::Closed);
         self.backlog_shrunk.notify_waiters();
+        self.flusher.released.notify_waiters();
         self.flusher_wake();
         Ok(())
     }
@@ -360,18 +365,23 @@ impl Shard {
             }
             self.failed()?;
         }
-        let (base, end, changed) = {
+        let (base, end, file, appended) = {
             let log = partition.log.borrow();
-            (log.active().base(), log.active().end(), partition.opened_appends.get() != log.appended_bytes())
+            let active = log.active();
+            (active.base(), active.end(), active.file().clone(), log.appended_bytes() > 0)
         };
-        if end.0 == 0 || !changed {
+        let bytes = self.io.file_len(file.path()).await?.unwrap_or(0);
+        let is_indexed = self.io.file_len(&file.path().with_extension("index")).await?.is_some();
+        // As an earlier shutdown left it.
+        if !appended && partition.cuts() == 0 && bytes == end.0 && (is_indexed || end.0 == 0) {
+            return Ok(());
+        }
+        if end.0 == 0 && bytes == 0 {
             return Ok(());
         }
         self.write_blocks(partition, base, end).await?;
         self.write_last_block(partition, base).await?;
-        let index = self.finish_index(partition, base, end).await?;
-        drop(index);
-        let file = partition.log.borrow().active().file().clone();
+        self.finish_index(partition, base, end).await?;
         file.truncate(&self.io, end).await?;
         file.sync(&self.io).await?;
         if let Some(segment) = partition.log.borrow_mut().open_segment_mut(base) {
@@ -498,33 +508,20 @@ fn lock(dir: &Path) -> Result<LockFile> {
     }
 }
 
-fn is_journal(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| crate::journal::shard_of_journal(&name.to_string_lossy()).is_some())
-}
-
-fn remove_stale(config: &StoreConfig, stale: &[std::path::PathBuf]) -> Result<()> {
+/// Removes the files of earlier shards, and, when they are gone for good, the checkpoint that says that they are of no use.
+fn remove_stale(config: &StoreConfig, stale: &[std::path::PathBuf], merged: &Path) -> Result<()> {
     let own = |path: &Path| {
         (0..config.shards as u32).any(|shard| {
             path.ends_with(crate::journal::checkpoint_file_name(shard))
                 || path.ends_with(crate::journal::journal_file_name(shard))
         })
     };
-    let (journals, checkpoints): (Vec<_>, Vec<_>) =
-        stale.iter().filter(|path| !own(path)).partition(|path| is_journal(path));
-    // A checkpoint without its journal is damage, a journal without its checkpoint is nothing: in this order.
-    for paths in [checkpoints, journals] {
-        for path in &paths {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", path, None, error));
-                }
-                _ => {}
-            }
-        }
-        if !paths.is_empty() {
-            let synced = std::fs::File::open(&config.dir).and_then(|dir| dir.sync_all());
-            synced.map_err(|error| Error::io("sync directory", &config.dir, None, error))?;
-        }
-    }
-    Ok(())
+    let remove = |path: &Path| match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, None, error)),
+        _ => Ok(()),
+    };
+    stale.iter().filter(|path| !own(path)).try_for_each(|path| remove(path))?;
+    let synced = std::fs::File::open(&config.dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Error::io("sync directory", &config.dir, None, error))?;
+    remove(merged)
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::batch::{self, BatchHeader};
 use crate::error::Result;
-use crate::log::SealedSegment;
+use crate::log::{Log, SealedSegment};
 use crate::shard::partition::Partition;
 use crate::shard::reader::{ReadRequest, ReadUpTo};
 use crate::shard::shard::Shard;
@@ -26,55 +26,131 @@ impl Shard {
         timestamp: Timestamp,
     ) -> Result<Option<TimedOffset>> {
         let partition = self.partition(name)?;
-        let sealed: Vec<Rc<SealedSegment>> = partition.log.borrow().sealed().iter().cloned().collect();
-        for segment in sealed {
-            if self.sealed_max_timestamp(&segment).await? < timestamp {
-                continue;
-            }
-            let index = self.sealed_index(&segment).await?;
-            let from = index.times.floor(Timestamp(timestamp.0 - 1)).map_or(segment.base, |(_, offset)| offset);
-            if let Some(found) = self.first_from(&partition, from, timestamp).await? {
-                return Ok(Some(found));
-            }
-        }
-        let open: Vec<(Offset, Timestamp)> = {
-            let log = partition.log.borrow();
-            log.open_segments().map(|segment| (segment.base(), segment.timestamps().1)).collect()
-        };
-        for (base, max_timestamp) in open {
-            if max_timestamp < timestamp {
-                continue;
-            }
-            self.load_points(&partition, base).await?;
-            let from = {
+        let _work = partition.work();
+        let mut base = Offset::ZERO;
+        loop {
+            // A segment may have been completed, or deleted, while another one was looked at.
+            let (found, sealed) = {
                 let log = partition.log.borrow();
-                let Some(segment) = log.open_segment(base) else { continue };
-                let points = segment.points().0;
-                let after = points.partition_point(|point| point.max_timestamp < timestamp);
-                after.checked_sub(1).map_or(base, |place| points[place].offset)
+                let Some(found) = log.segment_from(base) else { return Ok(None) };
+                (found, log.sealed_segment(found))
             };
-            if let Some(found) = self.first_from(&partition, from, timestamp).await? {
+            let from = match sealed {
+                Some(sealed) => self.sealed_from(&sealed, timestamp).await?,
+                None => match self.open_from(&partition, found, timestamp).await? {
+                    Some(from) => from,
+                    None => {
+                        base = found;
+                        continue;
+                    }
+                },
+            };
+            base = found + 1;
+            if let Some(from) = from
+                && let Some(found) = self.first_from(&partition, from, timestamp).await?
+            {
                 return Ok(Some(found));
             }
         }
-        Ok(None)
+    }
+
+    /// Where to begin to look in a complete segment; `None` where all of it is older.
+    async fn sealed_from(&self, segment: &Rc<SealedSegment>, timestamp: Timestamp) -> Result<Option<Offset>> {
+        if self.sealed_max_timestamp(segment).await? < timestamp {
+            return Ok(None);
+        }
+        let index = self.sealed_index(segment).await?;
+        let before = index.times.floor(Timestamp(timestamp.0.saturating_sub(1)));
+        Ok(Some(before.map_or(segment.base, |(_, offset)| offset)))
+    }
+
+    /// Where to begin to look in an open segment, where it is older as in [`Shard::sealed_from`]; `None` where it is no more open.
+    async fn open_from(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        base: Offset,
+        timestamp: Timestamp,
+    ) -> Result<Option<Option<Offset>>> {
+        let newest = |log: &Log| log.open_segment(base).map(|segment| segment.timestamps().1);
+        match newest(&partition.log.borrow()) {
+            Some(newest) if newest < timestamp => return Ok(Some(None)),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+        self.load_points(partition, base).await?;
+        let log = partition.log.borrow();
+        Ok(log.open_segment(base).map(|segment| {
+            let points = segment.points().0;
+            let after = points.partition_point(|point| point.max_timestamp < timestamp);
+            Some(after.checked_sub(1).map_or(base, |place| points[place].offset))
+        }))
     }
 
     /// The first record that has the largest timestamp (KIP-734).
     pub async fn max_timestamp(self: &Rc<Self>, name: &TopicPartition) -> Result<Option<TimedOffset>> {
         let partition = self.partition(name)?;
+        let _work = partition.work();
+        let segments = self.newest_of_segments(&partition).await?;
+        let start = partition.offsets().start;
+        let first = segments.iter().rposition(|(base, _)| *base <= start).unwrap_or(0);
+        let behind = segments[first + 1..].iter().map(|(_, newest)| *newest).max().unwrap_or(Timestamp::NONE);
+        let (base, mut newest) = segments[first];
+        if base < start && newest > behind {
+            // The record that has it may lie before the log's start.
+            if let Some(found) = self.offset_for_timestamp(name, newest).await? {
+                return Ok(Some(found));
+            }
+            let end = segments.get(first + 1).map_or(Offset(i64::MAX), |next| next.0);
+            newest = self.newest_between(&partition, start, end).await?;
+        }
+        match newest.max(behind) {
+            Timestamp::NONE => Ok(None),
+            newest => self.offset_for_timestamp(name, newest).await,
+        }
+    }
+
+    /// The base and the largest timestamp of each segment.
+    async fn newest_of_segments(&self, partition: &Partition) -> Result<Vec<(Offset, Timestamp)>> {
+        // The open ones first: one that is completed meanwhile is seen twice rather than not at all.
+        let mut segments: Vec<_> = {
+            let log = partition.log.borrow();
+            log.open_segments().map(|segment| (segment.base(), segment.timestamps().1)).collect()
+        };
         let sealed: Vec<Rc<SealedSegment>> = partition.log.borrow().sealed().iter().cloned().collect();
-        let mut max = Timestamp::NONE;
         for segment in sealed {
-            max = max.max(self.sealed_max_timestamp(&segment).await?);
+            segments.push((segment.base, self.sealed_max_timestamp(&segment).await?));
         }
-        for segment in partition.log.borrow().open_segments() {
-            max = max.max(segment.timestamps().1);
+        segments.sort_unstable();
+        Ok(segments)
+    }
+
+    /// The largest timestamp of the batches that begin in `from..to`, by reading them.
+    async fn newest_between(self: &Rc<Self>, partition: &Rc<Partition>, from: Offset, to: Offset) -> Result<Timestamp> {
+        let (mut from, mut newest) = (from, Timestamp::NONE);
+        while from < to.min(partition.offsets().end) {
+            let request = ReadRequest { from, bytes_max: LOOK_BYTES, at_least_one: true, up_to: ReadUpTo::End };
+            let read = self.read_from(partition, request).await?;
+            if read.bytes == 0 {
+                break;
+            }
+            let bytes = read.to_vec();
+            for found in batch::scan(&bytes) {
+                let (position, header) = found?;
+                if header.base_offset >= from || header.timestamp_type() == batch::TimestampType::LogAppendTime {
+                    newest = newest.max(header.max_timestamp);
+                    continue;
+                }
+                // The batch that holds the log's start: what is before it does not count.
+                for record in batch::records(&bytes[position..], OUTPUT_BYTES_MAX)?.iter() {
+                    let record = record?;
+                    if record.offset >= from {
+                        newest = newest.max(record.timestamp);
+                    }
+                }
+            }
+            from = read.next_offset;
         }
-        if max == Timestamp::NONE {
-            return Ok(None);
-        }
-        self.offset_for_timestamp(name, max).await
+        Ok(newest)
     }
 
     /// The largest timestamp of a sealed segment: the last entry of its time index.

@@ -6,18 +6,44 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::io::{File, Sync};
 use crate::log::{SegmentFile, SegmentIndex, SegmentWrite};
+use crate::shard::leftovers::remove_indexes;
 use crate::shard::partition::Partition;
 use crate::shard::shard::Shard;
-use crate::shard::waiters::{Event, Wait};
 use crate::types::{BLOCK_BYTES, Offset, Position};
 
 /// How long a full disk is left alone before it is tried again.
 pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
 
+/// Something waits for space on the disk.
+struct DiskFull<'a>(&'a Shard);
+
+impl DiskFull<'_> {
+    fn begin<'a>(shard: &'a Shard, error: &Error) -> DiskFull<'a> {
+        if shard.waits_for_space.replace(shard.waits_for_space.get() + 1) == 0 {
+            tracing::error!(%error, "appends are refused until there is space");
+            shard.backlog_shrunk.notify_waiters();
+        }
+        DiskFull(shard)
+    }
+}
+
+impl Drop for DiskFull<'_> {
+    fn drop(&mut self) {
+        let waits = &self.0.waits_for_space;
+        waits.set(waits.get() - 1);
+        if waits.get() == 0 {
+            tracing::warn!(dir = %self.0.config.dir.display(), "nothing waits for space any more, appends go on");
+        }
+    }
+}
+
 impl Shard {
     /// Starts the segment writes that are worth making.
     pub(super) fn write_behind(self: &Rc<Self>, partition: &Rc<Partition>) {
         loop {
+            if self.failed().is_err() || partition.is_deleted() {
+                return;
+            }
             if self.writes_in_flight.get() >= self.config.writes_in_flight_max {
                 if !partition.wants_write.replace(true) {
                     self.writes_wanted.borrow_mut().push_back(partition.clone());
@@ -27,12 +53,14 @@ impl Shard {
             let bytes = self.config.write_bytes;
             let Some((base, write)) = partition.log.borrow_mut().plan_write(bytes, bytes) else { return };
             self.writes_in_flight.set(self.writes_in_flight.get() + 1);
-            let (shard, partition) = (self.clone(), partition.clone());
+            let (shard, partition, work) = (self.clone(), partition.clone(), partition.work());
             self.io.spawn(async move {
                 let outcome = shard.run_write(&partition, base, write).await;
+                drop(work);
                 shard.writes_in_flight.set(shard.writes_in_flight.get() - 1);
                 match outcome {
                     Ok(()) => shard.write_behind(&partition),
+                    Err(_) if partition.is_deleted() => {}
                     Err(error) => shard.fail(error),
                 }
                 let next = shard.writes_wanted.borrow_mut().pop_front();
@@ -53,18 +81,15 @@ impl Shard {
     ) -> Result<()> {
         let open = partition.log.borrow().open_segment(base).map(|segment| segment.file().clone());
         let segment_file = open.expect("a segment is not sealed while it is written");
-        let file = self.grown(partition, &segment_file, write.end).await?;
-        file.write_at(&write.slices, write.position, Sync::None).await?;
+        self.write_grown(partition, &segment_file, &write, Sync::None).await?;
         segment_file.mark_unsynced();
         let bytes = write.end - write.position;
         self.metrics.segment_bytes.add(bytes);
         let mut log = partition.log.borrow_mut();
-        if !log.config().is_durable() {
-            self.shrink_backlog(bytes);
-        }
         if let Some(segment) = log.open_segment_mut(base) {
             segment.apply_write(write.end);
         }
+        self.recount(partition, &log);
         drop(log);
         partition.progress.notify_waiters();
         self.offer_eviction(partition);
@@ -72,48 +97,54 @@ impl Shard {
         Ok(())
     }
 
-    /// The segment's file, grown to `needed`. While the disk is full this waits, and appends are refused.
-    pub(super) async fn grown(
-        self: &Rc<Self>,
+    /// Writes whole blocks to a segment's file, which grows where it has to.
+    pub(super) async fn write_grown(
+        &self,
         partition: &Partition,
         file: &SegmentFile,
-        needed: Position,
-    ) -> Result<File> {
+        write: &SegmentWrite,
+        sync: Sync,
+    ) -> Result<()> {
+        let attempt = async || {
+            let open = self.writable(partition, file, write.end).await?;
+            open.write_at(&write.slices, write.position, sync).await
+        };
+        self.when_space(Some(partition), attempt).await
+    }
+
+    /// The segment's file, grown to `needed`.
+    async fn writable(&self, partition: &Partition, file: &SegmentFile, needed: Position) -> Result<File> {
+        // What no checkpoint knows is sought in the file itself when it is recovered, where nothing old may be.
+        let recycled = || match partition.checkpointed.get() {
+            true => self.recycler.borrow_mut().take(file.segment_bytes()),
+            false => None,
+        };
+        file.writable(&self.io, needed, recycled).await
+    }
+
+    /// Does something that may find the disk full, again and again until there is space; until then appends are refused. Not for
+    /// what a sync found, since that is final. Ends with the error when the partition or the shard does, and while the shard is
+    /// being opened.
+    pub(super) async fn when_space<T>(
+        &self,
+        partition: Option<&Partition>,
+        attempt: impl AsyncFn() -> Result<T>,
+    ) -> Result<T> {
+        let mut waiting = None;
         loop {
-            let recycled = match file.is_open() || !partition.checkpointed.get() {
-                true => None,
-                false => self.recycler.borrow_mut().take(file.segment_bytes()),
-            };
-            match file.writable(&self.io, needed, recycled).await {
-                Ok(file) => {
-                    self.note_disk_space();
-                    return Ok(file);
-                }
+            match attempt().await {
                 Err(error @ Error::DiskFull { .. }) => {
-                    self.note_disk_full(&error);
-                    if self.closing.get() || self.failed().is_err() {
+                    waiting.get_or_insert_with(|| DiskFull::begin(self, &error));
+                    partition.map_or(Ok(()), Partition::check)?;
+                    let is_open = self.checkpoints.get().1 > 0;
+                    if !is_open || self.closing.get() || self.failed().is_err() {
                         return Err(error);
                     }
                     self.io.sleep(DISK_FULL_RETRY).await;
                 }
-                Err(error) => return Err(error),
+                outcome => return outcome,
             }
         }
-    }
-
-    /// What failed for want of space succeeds again.
-    pub(super) fn note_disk_space(&self) {
-        if self.disk_full.replace(false) {
-            tracing::warn!(dir = %self.config.dir.display(), "there is space again, appends go on");
-        }
-    }
-
-    /// Appends are refused from here on, until what failed for want of space succeeds.
-    pub(super) fn note_disk_full(&self, error: &Error) {
-        if !self.disk_full.replace(true) {
-            tracing::error!(%error, "appends are refused until there is space");
-        }
-        self.backlog_shrunk.notify_waiters();
     }
 
     /// Writes every whole block that may be written to the open segment with this base up to `to`, and returns when
@@ -126,6 +157,9 @@ impl Shard {
     ) -> Result<()> {
         loop {
             self.failed()?;
+            if partition.is_deleted() {
+                return Err(Error::UnknownPartition(partition.name.clone()));
+            }
             let progress = partition.progress.notified();
             let planned = {
                 let mut log = partition.log.borrow_mut();
@@ -170,8 +204,9 @@ impl Shard {
         if partition.is_sealing.replace(true) {
             return;
         }
-        let (shard, partition) = (self.clone(), partition.clone());
+        let (shard, partition, work) = (self.clone(), partition.clone(), partition.work());
         self.io.spawn(async move {
+            let _work = work;
             loop {
                 let next = partition.log.borrow().sealing().map(|segment| segment.base());
                 let Some(base) = next else { break };
@@ -189,15 +224,7 @@ impl Shard {
 
     /// Completes one rolled segment: all its bytes in the file, the file of exactly its length, its indexes written, all synced.
     async fn seal(self: &Rc<Self>, partition: &Rc<Partition>, base: Offset) -> Result<()> {
-        let (next_offset, durable) = {
-            let log = partition.log.borrow();
-            (log.segment_next_offset(base), log.config().is_durable())
-        };
-        if durable {
-            // A durable log's bytes reach the journal or, directly, the segment first; then the rest is written behind.
-            self.queue_commit(partition);
-            Wait::new(partition.clone(), Event::Flushed(next_offset)).await?;
-        }
+        self.wait_committed(partition, base).await?;
         let end = partition.log.borrow().open_segment(base).expect("it is sealed once").end();
         self.write_blocks(partition, base, end).await?;
         self.write_last_block(partition, base).await?;
@@ -207,20 +234,41 @@ impl Shard {
         file.sync(&self.io).await?;
         let sealed = {
             let mut log = partition.log.borrow_mut();
-            let before = log.memory_bytes();
             // Its bytes are durable, but nothing says so yet: what counts as flushed is what recovery would find.
             let sealed = log.apply_sealed(base);
-            self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - before);
+            self.recount(partition, &log);
             sealed
         };
-        sealed.set_index(Some(Rc::new(index)));
+        if let Some(index) = index {
+            self.keep_index(&sealed, &Rc::new(index));
+        }
         let epochs = partition.log.borrow().epochs().clone();
         if !epochs.entries().is_empty() {
-            self.io.replace_file(&partition.dir.join("leader-epoch-checkpoint"), epochs.encode()).await?;
+            let path = partition.dir.join("leader-epoch-checkpoint");
+            self.when_space(Some(partition), async || self.io.replace_file(&path, epochs.encode()).await).await?;
         }
         partition.changed.set(true);
         self.moved(partition);
+        self.bury_dead(partition);
         Ok(())
+    }
+
+    /// Returns when a rolled segment's bytes are durable by a commit; at once where the log is not, or no more, one that commits.
+    async fn wait_committed(self: &Rc<Self>, partition: &Rc<Partition>, base: Offset) -> Result<()> {
+        loop {
+            self.failed()?;
+            partition.check()?;
+            let progress = partition.progress.notified();
+            {
+                let log = partition.log.borrow();
+                let segment = log.open_segment(base).expect("it is sealed once");
+                if !log.commits() || segment.durable() == segment.end() {
+                    return Ok(());
+                }
+            }
+            self.queue_commit(partition);
+            progress.await;
+        }
     }
 
     /// Writes the last, partial block of an open segment, padded with zeros; its bytes stay in memory too.
@@ -237,21 +285,27 @@ impl Shard {
         let mut block = self.io.alloc(BLOCK_BYTES as usize);
         block.extend_from_slice(&partial);
         block.extend_from_slice(&vec![0; BLOCK_BYTES as usize - partial.len()]);
-        let slice = block.slice(0..BLOCK_BYTES as usize);
-        let open = self.grown(partition, &file, position + BLOCK_BYTES).await?;
-        open.write_at(&[slice], position, Sync::None).await?;
+        let slices = [block.slice(0..BLOCK_BYTES as usize)].into_iter().collect();
+        let write = SegmentWrite { slices, position, end: position + BLOCK_BYTES };
+        self.write_grown(partition, &file, &write, Sync::None).await?;
         file.mark_unsynced();
         Ok(())
     }
 
-    /// Writes the index files of an open segment in Kafka's format.
+    /// Writes the index files of an open segment in Kafka's format. None where the older points cannot be read: then whoever
+    /// needs the index first makes it anew.
     pub(super) async fn finish_index(
         self: &Rc<Self>,
         partition: &Rc<Partition>,
         base: Offset,
         end: Position,
-    ) -> Result<SegmentIndex> {
-        self.load_points(partition, base).await?;
+    ) -> Result<Option<SegmentIndex>> {
+        if let Err(error) = self.load_points(partition, base).await {
+            let path = partition.log.borrow().open_segment(base).expect("it is open").file().path().to_path_buf();
+            tracing::warn!(%error, path = %path.display(), "the segment is left without its indexes");
+            remove_indexes(&self.io, &path).await?;
+            return Ok(None);
+        }
         let (index, path) = {
             let log = partition.log.borrow();
             let segment = log.open_segment(base).expect("it is open");
@@ -263,12 +317,15 @@ impl Shard {
             index.finish(max_timestamp, max_timestamp_offset);
             (index, segment.file().path().to_path_buf())
         };
-        self.io.replace_file(&path.with_extension("index"), index.offsets.encode()).await?;
-        self.io.replace_file(&path.with_extension("timeindex"), index.times.encode()).await?;
+        let store = async || {
+            self.io.replace_file(&path.with_extension("index"), index.offsets.encode()).await?;
+            self.io.replace_file(&path.with_extension("timeindex"), index.times.encode()).await
+        };
+        self.when_space(Some(partition), store).await?;
         let points = path.with_extension("points");
         if self.io.file_len(&points).await?.is_some() {
             self.io.remove_file(&points).await?;
         }
-        Ok(index)
+        Ok(Some(index))
     }
 }

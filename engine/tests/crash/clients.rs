@@ -164,7 +164,10 @@ impl Client {
                     self.shard.room().await;
                     self.io.sleep(Duration::from_micros(100)).await;
                 }
-                Err(error) => return drop(self.expect::<()>("append", Err(error))),
+                Err(error) => {
+                    self.expect::<()>("append", Err(error));
+                    return;
+                }
             }
             if self.dice.percent(10) {
                 self.io.yield_now().await;
@@ -217,12 +220,14 @@ impl Client {
         let deleted = self.shard.delete_records(name, before).await;
         if let Some(start) = self.expect("delete records", deleted) {
             self.with(name, id, |log| log.start = log.start.max(start.0));
+            if std::env::var_os("CORELOG_TRACE").is_some() { eprintln!("START {start} of {name} at {}", self.io.now().0); }
         }
     }
 
     async fn retain(&self, name: &TopicPartition, id: TopicId) {
         let retained = self.shard.apply_retention(name).await;
         if let Some(start) = self.expect("retention", retained) {
+            if std::env::var_os("CORELOG_TRACE").is_some() { eprintln!("RSTART {start} of {name} at {}", self.io.now().0); }
             self.with(name, id, |log| {
                 log.start = log.start.max(start.0);
                 log.start_max = log.start_max.max(log.start);
@@ -267,7 +272,7 @@ impl Client {
     fn configure(&self, name: &TopicPartition, id: TopicId) {
         let config: LogConfig = self.plan.log_config(&self.dice);
         if self.expect("configure", self.shard.configure(name, config.clone())).is_some() {
-            self.with(name, id, |log| log.config = config);
+            self.with(name, id, |log| log.configured(config));
         }
     }
 

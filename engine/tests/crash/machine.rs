@@ -34,7 +34,7 @@ enum End {
 }
 
 struct Lives {
-    sim: Simulation,
+    sim: Rc<Simulation>,
     dice: Rc<Dice>,
     plan: Rc<Plan>,
     model: Rc<RefCell<Model>>,
@@ -49,7 +49,8 @@ impl Machine {
         let _named = Replay(seed, life.clone());
         let dice = Rc::new(Dice::new(seed));
         let plan = Rc::new(Plan::new(&dice));
-        let sim = Simulation::new(seed, plan.sim.clone());
+        let sim = Rc::new(Simulation::new(seed, plan.sim.clone()));
+        let _told = Trace(sim.clone());
         let mut lives = Lives { sim, dice, plan, model: Rc::default(), crashes: 0, loss: Loss::Unpromised };
         for number in 0..LIVES {
             life.set(number);
@@ -193,6 +194,17 @@ impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("in life {}; replay with CORELOG_SEED={} cargo test --test crash", self.1.get(), self.0);
+        }
+    }
+}
+
+/// Prints what happened on the disk of a machine that failed, where that is asked for.
+struct Trace(Rc<Simulation>);
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("CORELOG_TRACE").is_some() {
+            self.0.trace().iter().for_each(|event| eprintln!("{event}"));
         }
     }
 }

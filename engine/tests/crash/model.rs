@@ -45,13 +45,23 @@ pub struct LogModel {
     /// How often it was truncated.
     pub cuts: u64,
     pub epoch: i32,
+    /// Whether it had settings by which old records are deleted.
+    pub expires: bool,
 }
 
 impl LogModel {
     pub fn new(id: TopicId, config: LogConfig) -> LogModel {
         let presence = Presence::Creating;
         let (batches, flushed, start, start_max) = (Vec::new(), 0, 0, 0);
-        LogModel { id, config, presence, batches, flushed, start, start_max, cut: None, cuts: 0, epoch: -1 }
+        let mut log =
+            LogModel { id, config: config.clone(), presence, batches, flushed, start, start_max, cut: None, cuts: 0, epoch: -1, expires: false };
+        log.configured(config);
+        log
+    }
+
+    pub fn configured(&mut self, config: LogConfig) {
+        self.expires |= config.retention_ms.is_some() || config.retention_bytes.is_some();
+        self.config = config;
     }
 
     /// The offset behind the last record.
@@ -71,6 +81,7 @@ impl LogModel {
     /// The store says that everything before `offset` is on stable storage.
     pub fn promise(&mut self, offset: i64) {
         assert!(offset <= self.end(), "{offset} is flushed, the end is {}", self.end());
+        if std::env::var_os("CORELOG_TRACE").is_some() { eprintln!("PROMISE {offset} of {:?} durable {}", self.id, self.config.flush_messages); }
         self.flushed = self.flushed.max(offset);
     }
 
@@ -109,6 +120,8 @@ impl LogModel {
         self.batches.retain(|batch| batch.next > start);
         (self.start, self.start_max, self.flushed, self.cut) = (start, start, end, None);
         self.presence = Presence::There;
+        self.expires = false;
+        self.configured(self.config.clone());
     }
 
     /// The first record at or behind the start with a timestamp of at least `time`.

@@ -46,6 +46,7 @@ impl Plan {
             arena_bytes: dice.pick(&[1, 4, 16]) << 20,
             sync_time: dice.pick(&[micros(30, 1000), micros(200, 3000), micros(1, 50)].map(|time| (time.start, time.end))).into_range(),
             steps_max: 20_000_000,
+            keep_trace: std::env::var_os("CORELOG_TRACE").is_some(),
             ..SimConfig::default()
         };
         let store = StoreConfig {

@@ -1,0 +1,65 @@
+//! Which files of a recovered partition belong to its log, and what becomes of the others.
+//!
+//! A crash leaves segments behind the log's end, of which neither checkpoint nor journal tell: their records were never
+//! acknowledged, but were they to stay, a later recovery would take them for segments of the log. It also leaves segments before
+//! the log's start whose turn to be removed had not come. Both go, for good, before the log goes on. What is found damaged is
+//! never touched.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::io::Io;
+use crate::log::segment_base_of;
+use crate::types::Offset;
+
+/// In the directory of a partition that is deleted: what was its metadata.
+pub(super) const DELETED_FILE: &str = "deleted.metadata";
+
+/// The bases of the complete segments of a log that begins at `start` and whose newest segment is `newest`; the files of all
+/// other segments are removed.
+pub(super) async fn remove_leftovers(io: &Io, dir: &Path, start: Offset, newest: Offset) -> Result<Vec<Offset>> {
+    let (sealed, dead) = segments(io, dir, start, newest).await?;
+    let mut removed = false;
+    for entry in io.list_dir(dir).await? {
+        let stem = entry.name.split_once('.').map_or("", |(stem, _)| stem);
+        let Some(base) = segment_base_of(&format!("{stem}.log")) else { continue };
+        if base > newest || dead.contains(&base) {
+            tracing::info!(path = %dir.join(&entry.name).display(), %start, %newest, "no part of the log: removed");
+            io.remove_file(&dir.join(&entry.name)).await?;
+            removed = true;
+        }
+    }
+    if removed {
+        // Were one to come back after a power cut, it could be under the name of a segment that was begun meanwhile.
+        io.sync_dir(dir).await?;
+    }
+    Ok(sealed)
+}
+
+/// The bases of the segments before `newest`: those that a log from `start` on needs, and those it does not.
+pub(super) async fn segments(
+    io: &Io,
+    dir: &Path,
+    start: Offset,
+    newest: Offset,
+) -> Result<(Vec<Offset>, Vec<Offset>)> {
+    let names = io.list_dir(dir).await?;
+    let mut bases: Vec<Offset> = names.iter().filter_map(|entry| segment_base_of(&entry.name)).collect();
+    bases.retain(|base| *base < newest);
+    bases.sort_unstable();
+    let ends = bases.iter().skip(1).copied().chain([newest]);
+    let dead = bases.iter().zip(ends).take_while(|(_, end)| *end <= start).count();
+    let sealed = bases.split_off(dead);
+    Ok((sealed, bases))
+}
+
+/// Removes the index files of a segment that are not of all its batches; they are made anew when they are first needed.
+pub(super) async fn remove_indexes(io: &Io, segment: &Path) -> Result<()> {
+    for suffix in ["index", "timeindex", "points"] {
+        let path = segment.with_extension(suffix);
+        if io.file_len(&path).await?.is_some() {
+            io.remove_file(&path).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,4 +1,4 @@
-//! Takes out of a journal, before it is replayed, what a truncation in it took away later.
+//! Takes out of a journal, before it is replayed, what a truncation in it took away later, earlier truncations included.
 //!
 //! Replay writes to segments as it goes. Bytes that were cut off later must not be among what it writes: their places in the
 //! segment may hold, durable already, what was appended after the cut and went there directly. For the same reason a segment
@@ -17,7 +17,7 @@ struct Cut {
     next_offset: Offset,
 }
 
-/// Removes or shortens the entries that a later entry of the same partition cuts off; the truncations themselves stay.
+/// Removes or shortens the entries that a later truncation of the same partition cuts off.
 pub(super) fn take_out_what_was_cut(groups: &mut [ScannedGroup]) {
     let mut cuts: HashMap<PartitionKey, Cut> = HashMap::new();
     for group in groups.iter_mut().rev() {
@@ -26,11 +26,11 @@ pub(super) fn take_out_what_was_cut(groups: &mut [ScannedGroup]) {
             let id = entry.id();
             if let OwnedEntry::Truncate { segment, position, next_offset, .. } = entry {
                 let cut = Cut { segment, position, next_offset };
-                let lowest = cuts.entry(id).or_insert(cut);
-                if next_offset < lowest.next_offset {
-                    *lowest = cut;
+                // One that a later one goes below is of no more use, and its segment may be gone.
+                if cuts.get(&id).is_none_or(|later| next_offset < later.next_offset) {
+                    cuts.insert(id, cut);
+                    kept.push(entry);
                 }
-                kept.push(entry);
             } else {
                 kept.extend(cuts.get(&id).map_or(Some(entry.clone()), |cut| remaining(entry, *cut)));
             }
@@ -109,6 +109,26 @@ mod tests {
             entries_crc: 0,
         };
         ScannedGroup { header, entries }
+    }
+
+    #[test]
+    fn a_truncation_that_a_later_one_goes_below_is_left_out() {
+        let mut groups = [group(vec![
+            truncate(0, 8, 2),
+            truncate(1, 8, 2),
+            truncate(0, 0, 3),
+            data(0, 0, 3, b"abc"),
+            truncate(0, 0, 5),
+        ])];
+        take_out_what_was_cut(&mut groups);
+        let short = OwnedEntry::Data {
+            id: id(0),
+            segment: Offset(0),
+            position: Position(3),
+            next_offset: Offset(5),
+            bytes: Bytes::from_static(b"ab"),
+        };
+        assert_eq!(groups[0].entries, [truncate(1, 8, 2), truncate(0, 0, 3), short, truncate(0, 0, 5)]);
     }
 
     #[test]

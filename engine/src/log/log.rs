@@ -296,6 +296,13 @@ impl Log {
         if self.config.is_durable() { None } else { self.config.flush_ms }
     }
 
+    /// Whether the oldest rolled segment is to be completed before a checkpoint tells of this log: where all of it is on its way.
+    /// Where it is not, the checkpoint tells of that segment, and waits for nothing that waits for the journal to be freed.
+    pub fn must_seal_first(&self) -> bool {
+        let commits = self.config.is_durable() && !self.has_unsynced_writes();
+        self.sealing().is_some_and(|oldest| !commits || oldest.durable_issued() == oldest.end())
+    }
+
     /// Whether enough waits for a segment write.
     pub fn worth_writing(&self, bytes: u64) -> bool {
         self.open_segments().any(|segment| segment.unwritten_bytes(self.write_limit(segment)) >= bytes)

@@ -200,7 +200,7 @@ impl Shard {
         Ok((states, taken))
     }
 
-    /// Returns when no rolled segment of the partition is incomplete; `false` where the partition is gone.
+    /// Returns when the oldest open segment of the partition is the one to tell of; `false` where the partition is gone.
     async fn wait_sealed(&self, partition: &Partition) -> Result<bool> {
         loop {
             self.failed()?;
@@ -208,7 +208,7 @@ impl Shard {
                 return Ok(false);
             }
             let progress = partition.progress.notified();
-            if partition.log.borrow().sealing().is_none() {
+            if !partition.log.borrow().must_seal_first() {
                 return Ok(true);
             }
             progress.await;
@@ -221,7 +221,7 @@ impl Shard {
             let log = partition.log.borrow();
             let segment = log.active();
             let (points, spilled) = segment.unspilled();
-            if points.len() <= POINTS_CARRIED_MAX {
+            if points.len() <= POINTS_CARRIED_MAX || log.sealing().is_some() {
                 return Ok(());
             }
             (segment.file().path().with_extension("points"), segment.base(), spilled, points.to_vec())

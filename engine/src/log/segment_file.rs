@@ -28,6 +28,8 @@ pub struct SegmentFile {
     state: tokio::sync::Mutex<State>,
     /// Bytes were written without a sync since the last one.
     unsynced: Cell<bool>,
+    /// Held while a sync is under way; the first failure of one.
+    sync_failed: tokio::sync::Mutex<Option<Error>>,
     open: Cell<bool>,
     used: Cell<bool>,
 }
@@ -40,6 +42,7 @@ impl SegmentFile {
             segment_bytes,
             state: tokio::sync::Mutex::new(State { file: None, allocated: None, named: false }),
             unsynced: Cell::new(false),
+            sync_failed: tokio::sync::Mutex::new(None),
             open: Cell::new(false),
             used: Cell::new(false),
         }
@@ -120,7 +123,7 @@ impl SegmentFile {
             None => file.len().await?,
         };
         if needed > allocated {
-            let doubled = (allocated.0 * 2).clamp(ALLOCATION_BYTES_MIN, self.segment_bytes.next_multiple_of(4096));
+            let doubled = (allocated.0 * 2).max(ALLOCATION_BYTES_MIN).min(self.segment_bytes.next_multiple_of(4096));
             let mut target = doubled.max(needed.0);
             if let Err(error) = file.allocate(allocated, target - allocated.0).await {
                 // Where the disk is nearly full, what is needed may still fit.
@@ -160,13 +163,22 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Makes what was written durable, where something was.
+    /// Makes what was written durable, where something was. Two callers at once both return when it is; a sync that failed stays
+    /// failed, since a second one would not tell.
     pub async fn sync(&self, io: &Io) -> Result<()> {
+        let mut failed = self.sync_failed.lock().await;
+        if let Some(error) = &*failed {
+            return Err(error.clone());
+        }
         if !self.take_unsynced() {
             return Ok(());
         }
-        let file = self.readable(io).await?;
-        file.sync().await
+        let synced = match self.readable(io).await {
+            Ok(file) => file.sync().await,
+            Err(error) => Err(error),
+        };
+        *failed = synced.clone().err();
+        synced
     }
 
     /// Closes the file if nothing uses it just now; it is opened again when needed.

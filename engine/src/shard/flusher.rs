@@ -277,6 +277,8 @@ impl Shard {
                 None
             };
             segment.issue_durable(pending.to);
+            // A checkpoint that looked before this must not be the last that does.
+            partition.changed.set(true);
             members.push(Member {
                 partition: partition.clone(),
                 segment: pending.segment,
@@ -328,6 +330,8 @@ impl Shard {
             };
             self.flusher.in_flight.set(self.flusher.in_flight.get() - 1);
             match group.outcome.expect("checked above") {
+                // Behind a group that failed nothing is acknowledged.
+                Ok(_) if self.failed().is_err() => {}
                 Ok(written) => {
                     self.journal.borrow_mut().apply(written);
                     self.flusher.applied_before.set(group.sequence + 1);

@@ -427,6 +427,7 @@ impl Shard {
         }
         self.backlog_shrunk.notify_waiters();
         self.flusher.released.notify_waiters();
+        self.flusher.applied.notify_waiters();
     }
 
     /// What the partition's files take on the disk, in bytes, as far as it is known without asking the disk.

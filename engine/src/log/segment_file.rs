@@ -28,8 +28,6 @@ pub struct SegmentFile {
     state: tokio::sync::Mutex<State>,
     /// Bytes were written without a sync since the last one.
     unsynced: Cell<bool>,
-    /// Held while a sync is under way; the first failure of one.
-    sync_failed: tokio::sync::Mutex<Option<Error>>,
     open: Cell<bool>,
     used: Cell<bool>,
 }
@@ -42,7 +40,6 @@ impl SegmentFile {
             segment_bytes,
             state: tokio::sync::Mutex::new(State { file: None, allocated: None, named: false }),
             unsynced: Cell::new(false),
-            sync_failed: tokio::sync::Mutex::new(None),
             open: Cell::new(false),
             used: Cell::new(false),
         }
@@ -163,22 +160,13 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// Makes what was written durable, where something was. Two callers at once both return when it is; a sync that failed stays
-    /// failed, since a second one would not tell.
+    /// Makes what was written durable, where something was.
     pub async fn sync(&self, io: &Io) -> Result<()> {
-        let mut failed = self.sync_failed.lock().await;
-        if let Some(error) = &*failed {
-            return Err(error.clone());
-        }
         if !self.take_unsynced() {
             return Ok(());
         }
-        let synced = match self.readable(io).await {
-            Ok(file) => file.sync().await,
-            Err(error) => Err(error),
-        };
-        *failed = synced.clone().err();
-        synced
+        let file = self.readable(io).await?;
+        file.sync().await
     }
 
     /// Closes the file if nothing uses it just now; it is opened again when needed.

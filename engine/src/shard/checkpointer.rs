@@ -160,12 +160,11 @@ impl Shard {
             if !self.wait_sealed(partition).await? {
                 continue;
             }
+            let changed = partition.changed.replace(false);
             self.spill_points(partition).await?;
             if !self.wait_sealed(partition).await? {
                 continue;
             }
-            // From here on nothing is awaited: the state, and whether it changed, are of one moment.
-            let changed = partition.changed.replace(false);
             let applied_before = self.journal.borrow().head().sequence;
             let log = partition.log.borrow();
             let (segment, next_offset, appended_bytes) = log.checkpoint_state();

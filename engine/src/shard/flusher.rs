@@ -277,8 +277,6 @@ impl Shard {
                 None
             };
             segment.issue_durable(pending.to);
-            // A checkpoint that looked before this must not be the last that does.
-            partition.changed.set(true);
             members.push(Member {
                 partition: partition.clone(),
                 segment: pending.segment,

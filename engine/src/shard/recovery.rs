@@ -502,7 +502,7 @@ impl Replays<'_> {
         if self.io.file_len(&path).await?.is_none_or(|bytes| bytes < position.0 + length) {
             return Ok(false);
         }
-        let file = self.io.open(&path, OpenMode::Write).await?;
+        let file = self.io.open(&path, OpenMode::Read).await?;
         let mut bytes = read_range(self.io, &file, position, length).await?;
         if bytes.len() as u64 != length {
             return Ok(false);
@@ -536,12 +536,7 @@ impl Replays<'_> {
             crc = crc32c::crc32c_append(crc, &header.crc.to_be_bytes());
             offset = header.next_offset();
         }
-        let whole = offset == next_offset && crc == chain_crc;
-        if whole {
-            // It may be there only because the kernel has not lost it yet.
-            file.sync().await?;
-        }
-        Ok(whole)
+        Ok(offset == next_offset && crc == chain_crc)
     }
 
     async fn replay_truncate(

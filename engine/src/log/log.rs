@@ -337,13 +337,6 @@ impl Log {
         self.quiet_appended = self.appended_bytes;
     }
 
-    /// Holds no more than the last block where the file has everything before; whether it held more.
-    pub fn shrink_quiet(&mut self, io: &Io) -> bool {
-        let held = self.memory_bytes();
-        self.active.shrink(io);
-        self.memory_bytes() < held
-    }
-
     /// The file of a segment.
     pub fn segment_file_of(&self, base: Offset) -> Option<Rc<SegmentFile>> {
         match self.open_segment(base) {

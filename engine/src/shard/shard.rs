@@ -7,13 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use crate::batch::{self, Limits, Origin};
 use crate::error::{Error, Result};
-use crate::io::{Instant, Io};
+use crate::io::Io;
 use crate::journal::{Journal, PartitionKey};
 use crate::log::{Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState};
 use crate::shard::config::StoreConfig;
@@ -23,13 +22,6 @@ use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
 use crate::shard::waiters::{Event, Wait};
 use crate::types::{Epoch, Offset, Position, Timestamp, TopicId, TopicPartition};
-
-/// How often memory is taken from quiet partitions, where too much is held.
-const RELIEF_INTERVAL: Duration = Duration::from_millis(50);
-/// How often a checkpoint is asked for where that was not enough.
-const RELIEF_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-/// A partition is quiet for that when nothing was appended for so long.
-const RELIEF_AGE_MS: i64 = 100;
 
 /// Told of each partition whose end or flushed offset moved; decides the high watermark ([`Shard::set_high_watermark`]).
 pub type Observer = Rc<dyn Fn(&Shard, &TopicPartition, LogOffsets)>;
@@ -78,8 +70,6 @@ pub struct Shard {
     pub(super) disk_full: Cell<bool>,
     pub(super) failure: RefCell<Option<Error>>,
     pub(super) closing: Cell<bool>,
-    /// When memory was last taken from quiet partitions, and a checkpoint asked for since that was not enough.
-    relieved: Cell<(Instant, Instant)>,
     /// Held while a checkpoint is made: one at a time, or an older one could replace a newer.
     pub(super) checkpointing: tokio::sync::Mutex<()>,
     /// Whether partitions were deleted since the last checkpoint, or none was made yet.
@@ -117,7 +107,6 @@ impl Shard {
             disk_full: Cell::new(false),
             failure: RefCell::new(None),
             closing: Cell::new(false),
-            relieved: Cell::default(),
             checkpointing: tokio::sync::Mutex::new(()),
             partitions_gone: Cell::new(false),
             indexes: RefCell::default(),
@@ -452,7 +441,7 @@ impl Shard {
     /// Gives back the memory of the oldest bytes that the segments have, while more is held than the bound.
     pub(super) fn evict(&self) {
         while self.held_bytes.get() > self.config.cache_bytes {
-            let Some(partition) = self.evictable.borrow_mut().pop_front() else { return self.relieve() };
+            let Some(partition) = self.evictable.borrow_mut().pop_front() else { return };
             partition.evictable.set(false);
             if partition.check().is_err() {
                 continue;
@@ -466,31 +455,6 @@ impl Shard {
                 self.offer_eviction(&partition);
             }
         }
-    }
-
-    /// Takes memory from partitions that nothing was appended to lately: each holds a chunk or two that eviction leaves, and with
-    /// many young partitions that is more than the bound, and more than the arena has.
-    fn relieve(&self) {
-        let now = self.io.now();
-        let (shrunk, asked) = self.relieved.get();
-        if now.since(shrunk) < RELIEF_INTERVAL {
-            return;
-        }
-        let unix = self.io.unix_time();
-        for partition in self.partitions.borrow().values() {
-            let Ok(mut log) = partition.log.try_borrow_mut() else { continue };
-            let held = log.memory_bytes();
-            if age_ms(unix, log.appended_unix()) > RELIEF_AGE_MS && log.shrink_quiet(&self.io) {
-                self.held_bytes.set(self.held_bytes.get() + log.memory_bytes() - held);
-            }
-        }
-        let ask = self.held_bytes.get() > self.config.cache_bytes && now.since(asked) >= RELIEF_CHECKPOINT_INTERVAL;
-        if ask {
-            // What is not in the segments yet gets there; then it can be let go.
-            self.flusher.flush_wanted.set(true);
-            self.flusher.checkpoint.notify_one();
-        }
-        self.relieved.set((now, if ask { now } else { asked }));
     }
 
     pub(super) fn offer_eviction(&self, partition: &Rc<Partition>) {

@@ -212,6 +212,8 @@ impl Shard {
                 }
             }
         }
+        // Before the log grows again: a file that came back would be taken for a segment in its middle.
+        self.io.sync_dir(&partition.dir).await?;
         self.moved(&partition);
         Ok(end)
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use corelog_engine::io::sim::{Faults, SimConfig, Simulation};
 use corelog_engine::io::{self, Io, OpenMode, Sync};
 use corelog_engine::journal::{
-    Checkpoint, Entry, Journal, JournalMark, OwnedEntry, PartitionKey, RING_START, ScannedGroup, Written,
-    journal_file_name, read_journal,
+    Checkpoint, Entry, GROUPS_IN_FLIGHT_MAX, Journal, JournalMark, OwnedEntry, PartitionKey, RING_START, ScannedGroup,
+    Written, journal_file_name, read_journal,
 };
 use corelog_engine::{Error, Offset, Position, TopicId};
 
@@ -208,7 +208,8 @@ cases! {
         write(&mut journal, 0, 100).await;
         let first = seal(&mut journal, 1, 9000);
         let second = seal(&mut journal, 2, 9000);
-        assert!(!journal.has_room(100), "two are in flight");
+        let others: Vec<_> = (3..=GROUPS_IN_FLIGHT_MAX as u64).map(|number| seal(&mut journal, number + 10, 9000)).collect();
+        assert!(!journal.has_room(100), "{GROUPS_IN_FLIGHT_MAX} are in flight");
         let first_at = first.mark();
         let second = second.write(journal.file()).await.expect("a write");
         assert_eq!(found(&io, &dir, JournalMark::first(1)).await, [0], "the first is not there, the second is not believed");
@@ -216,6 +217,10 @@ cases! {
         journal.apply(first);
         journal.apply(second);
         assert_eq!(found(&io, &dir, JournalMark::first(1)).await, [0, 1, 2]);
+        for other in others {
+            let other = other.write(journal.file()).await.expect("a write");
+            journal.apply(other);
+        }
         // Once a group was sealed behind them, the first of the two is missed.
         write(&mut journal, 3, 100).await;
         flip(&io, &dir, first_at.position.0 + 5000).await;

@@ -2,7 +2,7 @@
 //!
 //! - [`arena`]: huge-page memory for the buffers
 //! - [`mod@file`]: files in a known state: overwritten before, or allocated and unwritten
-//! - [`pinned`]: the raw loop on the core that the store’s shard has
+//! - [`mod@pinned`]: the raw loop on the core that the store’s shard has
 //! - [`ring`]: a raw io_uring loop with registered buffers and files, the limit that ratios are taken against
 //! - [`commits`]: durable commits of many partitions, without a journal of ours
 //! - [`baseline`]: the same through tokio-uring's file API

@@ -57,16 +57,23 @@ pub fn run(run: &mut Run, arguments: &AppendArguments) -> Result<Part> {
     let embedded = Embedded::open(&scratch.path().join("store"), |config| config.retention_check_ms = 3_600_000)?;
     let plain = embedded.create("plain", 1, log_config(false, segment_bytes))?;
     let durable = embedded.create("durable", 1, log_config(true, segment_bytes))?;
+    let embedded = embedded.reopen(&[
+        (plain.clone(), log_config(false, segment_bytes)),
+        (durable.clone(), log_config(true, segment_bytes)),
+    ])?;
+    embedded.wait_for_journal()?;
     run.progress.doing("writing segments once, so that the store recycles them");
-    let warm = AppendLoad {
-        names: plain.clone(),
-        batch: payload::batch(arguments.record_bytes, MIB),
-        in_flight: 0,
-        bytes_max: sample_bytes + segment_bytes,
-        time_max: std::time::Duration::MAX,
-    };
-    embedded.append(warm)?;
-    embedded.recycle(&plain)?;
+    for (names, segments) in [(&plain, 3), (&durable, 1)] {
+        let warm = AppendLoad {
+            names: names.clone(),
+            batch: payload::batch(arguments.record_bytes, MIB),
+            in_flight: if names == &durable { 4 } else { 0 },
+            bytes_max: segments * segment_bytes + (64 << 20),
+            time_max: std::time::Duration::MAX,
+        };
+        embedded.append(warm)?;
+        embedded.recycle(names)?;
+    }
 
     let settings = settings(run.quick);
     let mut cases: Vec<Case> = settings.iter().map(case_of).collect();

@@ -49,6 +49,9 @@ const WHO: [Who; 4] = [
 /// Bytes of each partition's own file: they are overwritten again and again.
 const FILE_BYTES: u64 = 4 << 20;
 
+/// Bytes of a segment of the store here: all partitions' active segments and as many recycled ones fit on a small disk.
+const SEGMENT_BYTES: u64 = 16 << 20;
+
 impl Who {
     fn system(self) -> &'static str {
         match self {
@@ -81,8 +84,19 @@ pub fn run(run: &mut Run, arguments: &CommitsArguments) -> Result<Part> {
 
     let store_dir = scratch.path().join("store");
     let embedded = Embedded::open(&store_dir, |config| config.retention_check_ms = 3_600_000)?;
-    let names = embedded.create("commits", most as i32, log_config(true, 64 << 20))?;
+    let log = log_config(true, SEGMENT_BYTES);
+    let names = embedded.create("commits", most as i32, log.clone())?;
     embedded.wait_for_journal()?;
+    let embedded = embedded.reopen(&[(names.clone(), log)])?;
+    run.progress.doing("writing segments once, so that the store recycles them");
+    embedded.append(AppendLoad {
+        names: names.clone(),
+        batch: payload::batch(1024, 512 << 10),
+        in_flight: most,
+        bytes_max: most as u64 * (SEGMENT_BYTES + (2 << 20)),
+        time_max: std::time::Duration::MAX,
+    })?;
+    embedded.recycle(&names)?;
     let batch = payload::batch(1024, commit_bytes);
     let settings: Vec<(usize, Who)> =
         arguments.partitions.iter().flat_map(|count| WHO.iter().map(|who| ((*count).clamp(1, 64), *who))).collect();

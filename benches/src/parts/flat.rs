@@ -76,6 +76,7 @@ fn growth(run: &mut Run, arguments: &FlatArguments, part: &mut Part) -> Result<(
         bytes_max,
         time_max: Duration::MAX,
     };
+    let embedded = embedded.reopen(&[(names.clone(), log_config(true, segment_bytes))])?;
     run.progress.doing("growing the log once, so that the store recycles its files");
     embedded.append(load(16, log_bytes + segment_bytes))?;
     embedded.recycle(&names)?;

@@ -13,11 +13,11 @@ use crate::inspect::recovered::Recovered;
 use crate::inspect::segment::{SegmentBatches, SegmentContents};
 use crate::journal::ring::decode_header;
 use crate::journal::{
-    Chain, Checkpoint, GROUP_BYTES_MAX, GroupHeader, JournalMark, NotAGroup, PartitionKey, RING_START, ScannedGroup,
-    journal_file_name, shard_of_checkpoint, shard_of_journal,
+    Chain, Checkpoint, GROUP_BYTES_MAX, GroupHeader, JournalMark, NotAGroup, PartitionKey, RECOVERED_SHARD, RING_START,
+    ScannedGroup, journal_file_name, shard_of_checkpoint, shard_of_journal,
 };
 use crate::log::leader_epochs::LEADER_EPOCH_FILE;
-use crate::log::partition_metadata::PARTITION_METADATA_FILE;
+use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
 use crate::log::{LeaderEpochs, PartitionMetadata};
 use crate::types::{BLOCK_BYTES, Offset, Position, Timestamp, TopicId, TopicPartition};
 
@@ -51,7 +51,10 @@ impl DataDirectory {
         };
         for (name, is_dir) in list(dir)? {
             if is_dir {
-                directory.partitions.extend(TopicPartition::from_dir_name(&name));
+                let path = dir.join(&name);
+                let is_deleted =
+                    path.join(DELETED_METADATA_FILE).exists() && !path.join(PARTITION_METADATA_FILE).exists();
+                directory.partitions.extend(TopicPartition::from_dir_name(&name).filter(|_| !is_deleted));
             } else if let Some(shard) = shard_of_checkpoint(&name) {
                 directory.read_checkpoint(&dir.join(name), shard);
             }
@@ -96,12 +99,17 @@ impl DataDirectory {
 
     /// Each partition's latest record in a checkpoint, and what the journal beside that checkpoint says behind it.
     fn recover(&mut self) {
+        // A recovery that came to its end has everything from before it in its own checkpoint.
+        let superseded = self.checkpoints.iter().find(|checkpoint| checkpoint.shard == RECOVERED_SHARD);
+        let superseded = superseded.map_or(0, |checkpoint| checkpoint.generation);
+        let valid = || self.checkpoints.iter().filter(|checkpoint| checkpoint.generation >= superseded);
         let mut owners = HashMap::new();
-        for checkpoint in &self.checkpoints {
+        for checkpoint in valid() {
             for state in &checkpoint.partitions {
-                let owner = owners.entry(state.id).or_insert((state.generation, checkpoint.shard));
-                if state.generation >= owner.0 {
-                    *owner = (state.generation, checkpoint.shard);
+                let rank = (state.generation, checkpoint.shard);
+                let owner = owners.entry(state.id).or_insert(rank);
+                if rank.0 >= owner.0 {
+                    *owner = rank;
                     self.recovered.insert(state.id, Recovered::from_state(state));
                     self.names.insert(TopicPartition::new(state.topic.as_str(), state.id.partition), state.id);
                 }
@@ -113,13 +121,21 @@ impl DataDirectory {
             let metadata =
                 read(&path).and_then(|bytes| bytes.map(|bytes| PartitionMetadata::decode(&path, &bytes)).transpose());
             if let Ok(Some(PartitionMetadata { topic_id })) = metadata {
-                dirs.insert(PartitionKey { topic_id, partition: name.partition }, self.partition_dir(name));
+                let key = PartitionKey { topic_id, partition: name.partition };
+                if let Some(other) = dirs.insert(key, self.partition_dir(name)) {
+                    let what = format!("has the topic id of {}", other.display());
+                    self.damage.push(Error::corrupt(&path, None, what));
+                }
             }
         }
-        for checkpoint in &self.checkpoints {
-            let mine = |id: &PartitionKey| owners.get(id).is_none_or(|owner| owner.1 == checkpoint.shard);
+        for checkpoint in valid() {
+            let rank = (checkpoint.generation, checkpoint.shard);
+            let mine = |id: &PartitionKey| owners.get(id).is_none_or(|owner| *owner == rank);
             let mut groups = Vec::new();
             let path = self.dir.join(journal_file_name(checkpoint.shard));
+            if checkpoint.shard != RECOVERED_SHARD && !path.exists() {
+                self.damage.push(Error::corrupt(&path, None, "is missing, and its checkpoint is there"));
+            }
             let outcome = read_groups(&path, checkpoint.mark, |group| groups.push(group));
             self.damage.extend(outcome.err());
             let flushed_before = groups.iter().map(|group| group.header.flushed_before).max().unwrap_or(0);
@@ -143,19 +159,25 @@ impl DataDirectory {
                 && !self.checkpoints.iter().any(|checkpoint| checkpoint.shard == shard)
             {
                 let path = self.dir.join(name);
-                if has_groups(&path) {
+                if newest_generation(&path) > superseded {
                     self.damage.push(Error::corrupt(&path, None, "has groups, and no checkpoint that could be read"));
                 }
             }
         }
+        self.recovered.values_mut().for_each(Recovered::settle);
     }
 }
 
-/// Whether anything was ever written to a journal: the first group of a lap is at the start of the ring.
-fn has_groups(path: &Path) -> bool {
+/// The generation of the newest lap of a journal, whose first group is at the start of the ring; 0 where nothing was ever written.
+fn newest_generation(path: &Path) -> u64 {
     let mut block = vec![0; BLOCK_BYTES as usize];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut block, RING_START.0));
-    read.is_ok() && !matches!(GroupHeader::parse(&block), Err(NotAGroup::Magic))
+    match File::open(path).and_then(|file| file.read_exact_at(&mut block, RING_START.0)) {
+        Ok(()) => match GroupHeader::parse(&block) {
+            Ok(GroupHeader { generation, .. }) | Err(NotAGroup::Newer { generation, .. }) => generation,
+            Err(_) => 0,
+        },
+        Err(_) => 0,
+    }
 }
 
 /// One partition: its segments with what only journal and checkpoint have, and its ends.
@@ -173,7 +195,8 @@ pub struct PartitionContents {
     pub end: Option<Offset>,
     /// The segments in order.
     pub segments: Vec<SegmentContents>,
-    /// Files of segments behind the durable end, which nothing is believed of.
+    /// Files of segments behind the durable end, which nothing is believed of, and of those before the log's start, which may be
+    /// removed in any order.
     pub ignored: Vec<PathBuf>,
     /// The leader epochs.
     pub epochs: LeaderEpochs,
@@ -206,10 +229,11 @@ impl PartitionContents {
             problems: recovered.map(|recovered| recovered.problems.clone()).unwrap_or_default(),
             dir,
         };
-        for base in bases {
+        for (place, base) in bases.iter().copied().enumerate() {
             let path = contents.dir.join(format!("{:020}.log", base.0));
+            let end = bases.get(place + 1).copied();
             match recovered {
-                Some(recovered) if base > recovered.segment => contents.ignored.push(path),
+                Some(recovered) if !recovered.has_segment(base, end) => contents.ignored.push(path),
                 Some(recovered) => contents.segments.push(with_recovered(&path, base, recovered)?),
                 None => contents.segments.push(SegmentContents::of_file(&path, base)?),
             }

@@ -94,6 +94,20 @@ impl Recovered {
         }
     }
 
+    /// Everything was applied. Where all of it lies before the log's start, the log goes on there, without the old segments, which
+    /// may be gone already.
+    pub(super) fn settle(&mut self) {
+        if self.problems.is_empty() && self.start >= self.next_offset && self.start > self.segment {
+            let (start, epochs) = (self.start, std::mem::take(&mut self.epochs));
+            *self = Recovered { start, segment: start, next_offset: start, epochs, ..Recovered::default() };
+        }
+    }
+
+    /// Whether a segment whose next one begins at `end` is part of the log.
+    pub(super) fn has_segment(&self, base: Offset, end: Option<Offset>) -> bool {
+        base <= self.segment && (base == self.segment || end.is_none_or(|end| end > self.start))
+    }
+
     /// Whether the segment's file has the bytes of an extent: what was known of its first block, then sound batches
     /// without a gap up to its end, with its chain of checksums.
     fn is_whole(&self, dir: &Path, extent: &OwnedEntry, next: Option<&OwnedEntry>) -> bool {

@@ -186,7 +186,7 @@ fn verify_partition(contents: &PartitionContents, report: &mut Report) {
     }
     verify_names(contents, report);
     for path in &contents.ignored {
-        report.note(path, "is behind the durable end of its partition: nothing of it is believed");
+        report.note(path, "is no part of its log: recovery removes it");
     }
     let mut chain = Chain::new(contents);
     for (place, segment) in contents.segments.iter().enumerate() {

@@ -88,6 +88,10 @@ pub struct PartitionState {
     pub damage: Option<String>,
 }
 
+/// The shard number of the checkpoint that recovery itself writes, of all partitions; above that of any real shard. Checkpoints and
+/// journals of an older generation are of no use beside it.
+pub const RECOVERED_SHARD: u32 = 999_999;
+
 /// The name of a shard's checkpoint in the data directory.
 pub fn checkpoint_file_name(shard: u32) -> String {
     format!("corelog-checkpoint-{shard}")

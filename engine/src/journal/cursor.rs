@@ -68,3 +68,23 @@ impl<'a> Cursor<'a> {
         Some(items)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_beyond_the_bytes_that_are_left_reserves_nothing() {
+        let mut cursor = Cursor::new(&[0; 100]);
+        let mut read = 0;
+        let items = cursor.items(u32::MAX, 32, |cursor| {
+            read += 1;
+            cursor.u128()
+        });
+        assert_eq!((items, read, cursor.at()), (None, 0, 0));
+        let items = cursor.items(6, 16, Cursor::u128).expect("96 of 100 bytes");
+        assert_eq!((items.len(), cursor.remaining()), (6, 4));
+        assert_eq!((cursor.u64(), cursor.bytes(5), cursor.u32()), (None, None, Some(0)));
+        assert_eq!(cursor.u8(), None);
+    }
+}

@@ -13,7 +13,7 @@ pub mod scan;
 
 pub use crate::log::IndexPoint;
 pub use chain::{LOOK_AHEAD_BYTES, ScannedGroup};
-pub use checkpoint::{Checkpoint, PartitionState, checkpoint_file_name, shard_of_checkpoint};
+pub use checkpoint::{Checkpoint, PartitionState, RECOVERED_SHARD, checkpoint_file_name, shard_of_checkpoint};
 pub use entry::{Entry, OwnedEntry, PartitionKey};
 pub use group::{GROUP_BYTES_MAX, GroupEncoder, GroupHeader, JournalMark, NotAGroup, parse_group};
 pub use placement::RING_START;

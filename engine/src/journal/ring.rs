@@ -25,7 +25,7 @@ pub const JOURNAL_MAGIC: [u8; 8] = *b"corelogJ";
 pub const JOURNAL_VERSION: u16 = 1;
 
 /// How many groups may be on their way to the disk at once.
-pub const GROUPS_IN_FLIGHT_MAX: usize = 2;
+pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
 
 /// How much of a new journal is prewritten before it is used.
 pub const INITIAL_BYTES: u64 = 8 << 20;

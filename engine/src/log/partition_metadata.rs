@@ -10,6 +10,9 @@ use crate::types::{Position, TopicId};
 /// The name of the file in a partition's directory.
 pub const PARTITION_METADATA_FILE: &str = "partition.metadata";
 
+/// What [`PARTITION_METADATA_FILE`] is renamed to when the partition is deleted: a directory with this and without that is gone.
+pub const DELETED_METADATA_FILE: &str = "deleted.metadata";
+
 /// The only version of the file there is.
 const VERSION: u16 = 0;
 

@@ -220,7 +220,7 @@ impl Shard {
         Ok((states, taken))
     }
 
-    /// Returns when the partition's oldest open segment is the one to tell of; `false` where the partition is gone.
+    /// Returns when the oldest open segment of the partition is the one to tell of; `false` where the partition is gone.
     async fn wait_sealed(&self, partition: &Partition) -> Result<bool> {
         loop {
             self.failed()?;

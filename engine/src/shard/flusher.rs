@@ -22,6 +22,9 @@ use crate::types::{Offset, Position};
 /// A group of so many bytes takes no more partitions: the rest goes into a second one beside it, so that the disk is busy while the
 /// acknowledged ones append again.
 const GROUP_BYTES_ENOUGH: usize = GROUP_BYTES_MAX / 2;
+/// A direct write of so many bytes takes no more batches: those that follow are written beside it, and those in it are
+/// acknowledged earlier.
+const DIRECT_BYTES_ENOUGH: u64 = 768 << 10;
 /// Bytes of one group's heads beyond the data, for a partition.
 const ENTRY_ROOM_BYTES: usize = 256;
 /// What is not written directly always fits a group of its own, whatever the setting says.
@@ -256,6 +259,8 @@ impl Shard {
             let bytes = pending.to - pending.from;
             let direct_bytes_min = self.config.direct_bytes_min.min(DIRECT_BYTES_MIN_MAX);
             let large = bytes >= direct_bytes_min && segment.unwritten_bytes(pending.to) >= direct_bytes_min / 2;
+            let pending = if large { limited(segment, pending) } else { pending };
+            let bytes = pending.to - pending.from;
             let direct_end = if large {
                 if writer.room_bytes() < direct_room(segment, &pending) {
                     return false;
@@ -285,6 +290,10 @@ impl Shard {
                 appended_bytes,
                 direct_end,
             });
+            if direct_end.is_some() && log.pending().is_some() {
+                // The rest goes into the next group, which is written beside this one.
+                return false;
+            }
         }
         true
     }
@@ -325,7 +334,7 @@ impl Shard {
             };
             self.flusher.in_flight.set(self.flusher.in_flight.get() - 1);
             match group.outcome.expect("checked above") {
-                // Behind one that failed nothing is acknowledged.
+                // Behind a group that failed nothing is acknowledged.
                 Ok(_) if self.failed().is_err() => {}
                 Ok(written) => {
                     self.journal.borrow_mut().apply(written);
@@ -376,6 +385,21 @@ fn capped(segment: &OpenSegment, pending: Pending) -> Pending {
         }
         _ => pending,
     }
+}
+
+/// The first batches of what is pending, enough for one large write.
+fn limited(segment: &OpenSegment, pending: Pending) -> Pending {
+    if pending.to - pending.from <= DIRECT_BYTES_ENOUGH {
+        return pending;
+    }
+    let mut to = pending.from;
+    let mut next_offset = pending.next_offset;
+    while to < pending.to && to - pending.from < DIRECT_BYTES_ENOUGH {
+        let header = segment.tail().header(to);
+        to += header.size_bytes() as u64;
+        next_offset = header.next_offset();
+    }
+    Pending { to, next_offset, ..pending }
 }
 
 /// Room that the entries of a direct write take.

@@ -12,9 +12,6 @@ use crate::io::Io;
 use crate::log::segment_base_of;
 use crate::types::Offset;
 
-/// In the directory of a partition that is deleted: what was its metadata.
-pub(super) const DELETED_FILE: &str = "deleted.metadata";
-
 /// The bases of the complete segments of a log that begins at `start` and whose newest segment is `newest`; the files of all
 /// other segments are removed.
 pub(super) async fn remove_leftovers(io: &Io, dir: &Path, start: Offset, newest: Offset) -> Result<Vec<Offset>> {
@@ -37,12 +34,7 @@ pub(super) async fn remove_leftovers(io: &Io, dir: &Path, start: Offset, newest:
 }
 
 /// The bases of the segments before `newest`: those that a log from `start` on needs, and those it does not.
-pub(super) async fn segments(
-    io: &Io,
-    dir: &Path,
-    start: Offset,
-    newest: Offset,
-) -> Result<(Vec<Offset>, Vec<Offset>)> {
+pub(super) async fn segments(io: &Io, dir: &Path, start: Offset, newest: Offset) -> Result<(Vec<Offset>, Vec<Offset>)> {
     let names = io.list_dir(dir).await?;
     let mut bases: Vec<Offset> = names.iter().filter_map(|entry| segment_base_of(&entry.name)).collect();
     bases.retain(|base| *base < newest);

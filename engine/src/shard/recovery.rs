@@ -8,24 +8,23 @@
 //! cut off or deleted. A directory that no checkpoint and no journal knows is one of Apache Kafka's: its last segment is read to
 //! find its end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::batch::{self, BatchHeader};
 use crate::error::{Error, Result};
 use crate::io::{Io, OpenMode, Sync};
 use crate::journal::{
-    Checkpoint, GROUPS_IN_FLIGHT_MAX, GroupHeader, IndexPoint, JournalMark, OwnedEntry, PartitionKey, PartitionState,
-    RING_START, read_journal,
+    Checkpoint, GROUPS_IN_FLIGHT_MAX, GroupHeader, IndexPoint, JournalMark, NotAGroup, OwnedEntry, PartitionKey,
+    PartitionState, RECOVERED_SHARD, RING_START, read_journal,
 };
+use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
 use crate::log::{LeaderEpochs, PartitionMetadata, segment_file_name};
-use crate::shard::leftovers::{DELETED_FILE, remove_indexes, remove_leftovers, segments};
+use crate::shard::leftovers::{remove_indexes, remove_leftovers, segments};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartition};
 
-/// The shard number of the checkpoint that recovery itself writes; above that of any real shard.
-pub(super) const RECOVERED_SHARD: u32 = 999_999;
 /// Index entries made while replaying are this far apart.
 const INTERVAL_BYTES: u64 = 4096;
 /// The largest write made while replaying.
@@ -61,7 +60,7 @@ pub(super) struct RecoveredPartition {
 
 struct Found {
     checkpoints: Vec<(PathBuf, Checkpoint)>,
-    journals: HashMap<u32, PathBuf>,
+    journals: BTreeMap<u32, PathBuf>,
     dirs: Vec<TopicPartition>,
     recycled: Vec<(PathBuf, u64)>,
     doomed: Vec<PathBuf>,
@@ -76,9 +75,9 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
     let generation = found.checkpoints.iter().map(|(_, checkpoint)| checkpoint.generation).max().unwrap_or(0) + 1;
     let superseded = found.checkpoints.iter().find(|(_, checkpoint)| checkpoint.shard == RECOVERED_SHARD);
     let superseded = superseded.map_or(0, |(_, checkpoint)| checkpoint.generation);
-    let mut replays = Replays { io, dir, partitions: HashMap::new(), replayed: 0 };
+    let mut replays = Replays { io, dir, partitions: BTreeMap::new(), replayed: 0 };
     // The journal that each partition's newest record belongs to.
-    let mut owners: HashMap<PartitionKey, (u64, u32)> = HashMap::new();
+    let mut owners: BTreeMap<PartitionKey, (u64, u32)> = BTreeMap::new();
     // An earlier recovery came so far that everything before is in its checkpoint; journals may be gone already.
     let valid = || found.checkpoints.iter().filter(|(_, checkpoint)| checkpoint.generation >= superseded);
     for (_, checkpoint) in valid() {
@@ -91,12 +90,17 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
             }
         }
     }
-    let mut names = HashMap::new();
+    let mut names = BTreeMap::new();
     let mut doomed = found.doomed;
     for name in &found.dirs {
         if let Some(key) = partition_key(io, dir, name).await? {
-            names.insert(key, name.clone());
-        } else if io.file_len(&dir.join(name.to_string()).join(DELETED_FILE)).await?.is_some() {
+            if let Some(other) = names.insert(key, name.clone()) {
+                let what = format!(
+                    "it has the topic id of {other}, and a topic has one directory per partition; take one of them away"
+                );
+                return Err(Error::corrupt(&dir.join(name.to_string()).join(PARTITION_METADATA_FILE), None, what));
+            }
+        } else if io.file_len(&dir.join(name.to_string()).join(DELETED_METADATA_FILE)).await?.is_some() {
             doomed.push(dir.join(name.to_string()));
         }
     }
@@ -169,7 +173,7 @@ async fn check_unused(io: &Io, journal: &Path, superseded: u64) -> Result<()> {
     let file = io.open(journal, OpenMode::Read).await?;
     let first = read_range(io, &file, RING_START, BLOCK_BYTES).await?;
     match GroupHeader::parse(&first) {
-        Ok(group) if group.generation > superseded => {
+        Ok(GroupHeader { generation, .. }) | Err(NotAGroup::Newer { generation, .. }) if generation > superseded => {
             let what = "it has records, but the checkpoint that belongs to it is missing; restore that from a backup";
             Err(Error::corrupt(journal, Some(RING_START), what))
         }
@@ -180,7 +184,7 @@ async fn check_unused(io: &Io, journal: &Path, superseded: u64) -> Result<()> {
 async fn look_around(io: &Io, dir: &Path) -> Result<Found> {
     let mut found = Found {
         checkpoints: Vec::new(),
-        journals: HashMap::new(),
+        journals: BTreeMap::new(),
         dirs: Vec::new(),
         recycled: Vec::new(),
         doomed: Vec::new(),
@@ -208,7 +212,7 @@ async fn look_around(io: &Io, dir: &Path) -> Result<Found> {
 }
 
 async fn partition_key(io: &Io, dir: &Path, name: &TopicPartition) -> Result<Option<PartitionKey>> {
-    let path = dir.join(name.to_string()).join("partition.metadata");
+    let path = dir.join(name.to_string()).join(PARTITION_METADATA_FILE);
     if io.file_len(&path).await?.is_none() {
         // Created, but not yet to its end: nobody was told of it. Or nobody's partition: left alone.
         return Ok(None);
@@ -221,7 +225,7 @@ async fn partition_key(io: &Io, dir: &Path, name: &TopicPartition) -> Result<Opt
 struct Replays<'a> {
     io: &'a Io,
     dir: &'a Path,
-    partitions: HashMap<PartitionKey, Replay>,
+    partitions: BTreeMap<PartitionKey, Replay>,
     replayed: u64,
 }
 
@@ -341,8 +345,8 @@ impl Replays<'_> {
         &mut self,
         checkpoint: &Checkpoint,
         journal: &Path,
-        owners: &HashMap<PartitionKey, (u64, u32)>,
-        names: &HashMap<PartitionKey, TopicPartition>,
+        owners: &BTreeMap<PartitionKey, (u64, u32)>,
+        names: &BTreeMap<PartitionKey, TopicPartition>,
     ) -> Result<()> {
         let scan = read_journal(self.io, journal, checkpoint.mark).await?;
         let flushed_before = scan.groups.iter().map(|group| group.header.flushed_before).max().unwrap_or(0);
@@ -663,11 +667,6 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
     if let Some(damage) = &state.damage {
         failure.get_or_insert(Error::corrupt(&path, Some(state.position), damage.clone()));
     }
-    // Recorded, or a later start would take what is left for all there was.
-    state.damage = failure.as_ref().map(|error| match error {
-        Error::Corrupt { what, .. } => what.clone(),
-        other => other.to_string(),
-    });
     if failure.is_none() && state.start >= state.next_offset && state.start > state.segment {
         // Everything was deleted, perhaps also what was never flushed: the log goes on behind it, without the old segment, which
         // may be gone already.
@@ -691,7 +690,14 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
         failure.get_or_insert(Error::corrupt(&partition_dir, None, what));
     }
     match &failure {
-        Some(error) => tracing::error!(%error, partition = %name, "the partition serves no more"),
+        Some(error) => {
+            tracing::error!(%error, partition = %name, "the partition serves no more");
+            // Recorded, or a later start would take what is left for all there was.
+            state.damage = Some(match error {
+                Error::Corrupt { what, .. } => what.clone(),
+                other => other.to_string(),
+            });
+        }
         None => sealed = remove_leftovers(io, &partition_dir, state.start, state.segment).await?,
     }
     Ok(RecoveredPartition { name, state, sealed, failure })

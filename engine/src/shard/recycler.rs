@@ -24,13 +24,7 @@ pub struct Recycler {
 
 impl Recycler {
     /// Takes the files that an earlier run left (`found`, with their lengths), for a shard of a store of this generation.
-    pub fn new(
-        dir: PathBuf,
-        generation: u64,
-        shard: usize,
-        bytes_max: u64,
-        found: Vec<(PathBuf, u64)>,
-    ) -> Recycler {
+    pub fn new(dir: PathBuf, generation: u64, shard: usize, bytes_max: u64, found: Vec<(PathBuf, u64)>) -> Recycler {
         let bytes = found.iter().map(|file| file.1).sum();
         let prefix = format!("{RECYCLED_PREFIX}{generation}-{shard}-");
         Recycler { dir, prefix, files: found, bytes, bytes_max, number: 0 }

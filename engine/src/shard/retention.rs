@@ -308,7 +308,9 @@ impl Shard {
         let mut scanned = None;
         if to > Position::ZERO {
             let segment_file = partition.log.borrow().segment_file_of(base);
-            let Some(file) = segment_file else { return Err(Error::Overloaded("the log changes too much to be cut".into())) };
+            let Some(file) = segment_file else {
+                return Err(Error::Overloaded("the log changes too much to be cut".into()));
+            };
             let file = file.readable(&self.io).await?;
             let cut = cut_before(&self.io, base, &file, to, end).await?;
             scanned = Some((scan_file(&self.io, base, &file, Position::ZERO, cut, false).await?, file));

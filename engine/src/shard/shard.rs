@@ -14,10 +14,10 @@ use crate::batch::{self, Limits, Origin};
 use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::journal::{Journal, PartitionKey};
+use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
 use crate::log::{Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState};
 use crate::shard::config::StoreConfig;
 use crate::shard::flusher::Flusher;
-use crate::shard::leftovers::DELETED_FILE;
 use crate::shard::metrics::Metrics;
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
@@ -180,7 +180,7 @@ impl Shard {
         }
         let dir = self.partition_dir(name);
         self.io.create_dir_all(&dir).await?;
-        self.io.replace_file(&dir.join("partition.metadata"), PartitionMetadata { topic_id }.encode()).await?;
+        self.io.replace_file(&dir.join(PARTITION_METADATA_FILE), PartitionMetadata { topic_id }.encode()).await?;
         self.io.sync_dir(&self.config.dir).await?;
         self.check()?;
         let state = SegmentState::empty(Offset::ZERO);
@@ -213,7 +213,9 @@ impl Shard {
         let _name = self.take_name(name).await;
         let partition = self.partition(name)?;
         // From here on recovery takes it for deleted. No checkpoint may leave it out before.
-        self.io.rename(&partition.dir.join("partition.metadata"), &partition.dir.join(DELETED_FILE)).await?;
+        self.io
+            .rename(&partition.dir.join(PARTITION_METADATA_FILE), &partition.dir.join(DELETED_METADATA_FILE))
+            .await?;
         self.io.sync_dir(&partition.dir).await?;
         self.partitions.borrow_mut().remove(name);
         partition.delete();
@@ -512,7 +514,6 @@ impl Shard {
             self.evictable.borrow_mut().push_back(partition.clone());
         }
     }
-
 }
 
 /// The right to create or delete the partition of a name.

@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use corelog_engine::batch;
 use corelog_engine::io::sim::Simulation;
-use corelog_engine::{Epoch, Error, LogConfig, LogOffsets, Offset, ReadRequest, ReadUpTo, Shard, Timestamp, TopicPartition};
+use corelog_engine::{
+    Epoch, Error, LogConfig, LogOffsets, Offset, ReadRequest, ReadUpTo, Shard, Timestamp, TopicPartition,
+};
 
 use crate::clients::compare;
 use crate::dice::Dice;
@@ -53,7 +55,9 @@ pub async fn check_live(shard: &Rc<Shard>, model: &Rc<RefCell<Model>>, dice: &Di
     for (name, log) in &mut model.borrow_mut().logs {
         assert_eq!(log.presence, Presence::There);
         // Nothing is deleted while it is looked at.
-        shard.configure(name, LogConfig { flush_messages: log.config.flush_messages, ..LogConfig::default() }).expect("there");
+        shard
+            .configure(name, LogConfig { flush_messages: log.config.flush_messages, ..LogConfig::default() })
+            .expect("there");
         let offsets = shard.offsets(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(offsets.end.0, log.end(), "{name}");
         assert!(offsets.start.0 >= log.start, "{name} begins at {}, before {}", offsets.start, log.start);
@@ -65,7 +69,10 @@ pub async fn check_live(shard: &Rc<Shard>, model: &Rc<RefCell<Model>>, dice: &Di
 
 fn check_ends(name: &TopicPartition, log: &LogModel, offsets: LogOffsets, loss: Loss) {
     let LogOffsets { start, flushed, end, high_watermark, .. } = offsets;
-    assert!(start <= flushed && flushed <= end && start <= high_watermark && high_watermark <= end, "{name}: {offsets:?}");
+    assert!(
+        start <= flushed && flushed <= end && start <= high_watermark && high_watermark <= end,
+        "{name}: {offsets:?}"
+    );
     assert!(start.0 >= log.start, "{name}: records before {} were deleted, the log begins at {start}", log.start);
     assert!(start.0 <= log.start_max || log.expires, "{name}: nobody deleted records up to {start}");
     let least = if loss == Loss::Nothing { log.end() } else { log.end_least() };
@@ -108,9 +115,14 @@ async fn read_one(shard: &Rc<Shard>, name: &TopicPartition, log: &LogModel, from
 
 async fn check_times(shard: &Rc<Shard>, name: &TopicPartition, log: &LogModel, dice: &Dice) {
     let (start, end) = (log.start, log.end());
-    let live = || log.batches.iter().flat_map(|batch| {
-        batch.times.iter().enumerate().map(move |(place, time)| (batch.base + place as i64, *time))
-    }).filter(|(offset, _)| *offset >= start);
+    let live = || {
+        log.batches
+            .iter()
+            .flat_map(|batch| {
+                batch.times.iter().enumerate().map(move |(place, time)| (batch.base + place as i64, *time))
+            })
+            .filter(|(offset, _)| *offset >= start)
+    };
     let mut times = vec![0, i64::MAX - 1];
     let count = live().count() as u64;
     for _ in 0..12.min(count) {
@@ -119,7 +131,8 @@ async fn check_times(shard: &Rc<Shard>, name: &TopicPartition, log: &LogModel, d
     }
     for time in times {
         let found = shard.offset_for_timestamp(name, Timestamp(time)).await;
-        let found = found.unwrap_or_else(|error| panic!("{name} at time {time}: {error}")).map(|found| (found.0.0, found.1.0));
+        let found =
+            found.unwrap_or_else(|error| panic!("{name} at time {time}: {error}")).map(|found| (found.0.0, found.1.0));
         assert_eq!(found, log.first_at(time, start, end), "{name} at time {time}");
     }
     // The store may count records of the first segment that lie before the log's start.
@@ -130,8 +143,13 @@ async fn check_times(shard: &Rc<Shard>, name: &TopicPartition, log: &LogModel, d
 }
 
 fn check_epochs(shard: &Rc<Shard>, name: &TopicPartition, log: &LogModel) {
-    let mut epochs: Vec<i32> =
-        log.batches.iter().filter(|batch| batch.next > log.start).map(|batch| batch.epoch).filter(|epoch| *epoch >= 0).collect();
+    let mut epochs: Vec<i32> = log
+        .batches
+        .iter()
+        .filter(|batch| batch.next > log.start)
+        .map(|batch| batch.epoch)
+        .filter(|epoch| *epoch >= 0)
+        .collect();
     epochs.dedup();
     for epoch in epochs {
         let after = log.batches.iter().find(|batch| batch.epoch > epoch).map_or(log.end(), |batch| batch.base);
@@ -160,7 +178,12 @@ pub fn check_files(sim: &Simulation, model: &Model) {
                 if header.base_offset.0 >= log.start {
                     let expected = log.batch_of(header.base_offset.0);
                     let expected = expected.unwrap_or_else(|| {
-                        panic!("{} at {position} has {header:?}, the log is {}..{}", path.display(), log.start, log.end())
+                        panic!(
+                            "{} at {position} has {header:?}, the log is {}..{}",
+                            path.display(),
+                            log.start,
+                            log.end()
+                        )
                     });
                     assert!(expected.is_stored_as(&bytes[position..at]), "{} at {position}", path.display());
                 }
@@ -179,7 +202,9 @@ pub fn check_files(sim: &Simulation, model: &Model) {
 }
 
 fn check_index(sim: &Simulation, path: &Path, base: i64, batches: &[(i64, usize, i64)]) {
-    let read = |suffix: &str| sim.contents(&path.with_extension(suffix)).unwrap_or_else(|| panic!("{}: no {suffix}", path.display()));
+    let read = |suffix: &str| {
+        sim.contents(&path.with_extension(suffix)).unwrap_or_else(|| panic!("{}: no {suffix}", path.display()))
+    };
     let number = |bytes: &[u8]| bytes.iter().fold(0i64, |number, byte| number << 8 | i64::from(*byte));
     for entry in read("index").chunks(8) {
         let (offset, position) = (base + number(&entry[..4]), number(&entry[4..]) as usize);
@@ -194,5 +219,9 @@ fn check_index(sim: &Simulation, path: &Path, base: i64, batches: &[(i64, usize,
     }
     let greatest = batches.iter().map(|batch| batch.2).max().expect("there are batches");
     let last = times.chunks(12).next_back().map(|entry| number(&entry[..8]));
-    assert!(greatest < 0 || last == Some(greatest), "{}: the time index ends with {last:?}, not {greatest}", path.display());
+    assert!(
+        greatest < 0 || last == Some(greatest),
+        "{}: the time index ends with {last:?}, not {greatest}",
+        path.display()
+    );
 }

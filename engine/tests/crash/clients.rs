@@ -185,7 +185,11 @@ impl Client {
         let cuts = self.with(name, id, |log| log.cuts);
         let flushed = self.shard.flushed(name, next).await;
         if self.expect("flush", flushed).is_some() && self.with(name, id, |log| log.cuts) == cuts {
-            self.with(name, id, |log| if log.cut.is_none() { log.promise(next.0) });
+            self.with(name, id, |log| {
+                if log.cut.is_none() {
+                    log.promise(next.0)
+                }
+            });
         }
     }
 
@@ -220,14 +224,18 @@ impl Client {
         let deleted = self.shard.delete_records(name, before).await;
         if let Some(start) = self.expect("delete records", deleted) {
             self.with(name, id, |log| log.start = log.start.max(start.0));
-            if std::env::var_os("CORELOG_TRACE").is_some() { eprintln!("START {start} of {name} at {}", self.io.now().0); }
+            if std::env::var_os("CORELOG_TRACE").is_some() {
+                eprintln!("START {start} of {name} at {}", self.io.now().0);
+            }
         }
     }
 
     async fn retain(&self, name: &TopicPartition, id: TopicId) {
         let retained = self.shard.apply_retention(name).await;
         if let Some(start) = self.expect("retention", retained) {
-            if std::env::var_os("CORELOG_TRACE").is_some() { eprintln!("RSTART {start} of {name} at {}", self.io.now().0); }
+            if std::env::var_os("CORELOG_TRACE").is_some() {
+                eprintln!("RSTART {start} of {name} at {}", self.io.now().0);
+            }
             self.with(name, id, |log| {
                 log.start = log.start.max(start.0);
                 log.start_max = log.start_max.max(log.start);
@@ -260,7 +268,8 @@ impl Client {
     }
 
     fn begin_epoch(&self, name: &TopicPartition, id: TopicId) {
-        let Some(epoch) = self.with(name, id, |log| if log.cut.is_none() { Some(log.epoch + 1) } else { None }).flatten()
+        let Some(epoch) =
+            self.with(name, id, |log| if log.cut.is_none() { Some(log.epoch + 1) } else { None }).flatten()
         else {
             return;
         };

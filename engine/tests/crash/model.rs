@@ -53,8 +53,19 @@ impl LogModel {
     pub fn new(id: TopicId, config: LogConfig) -> LogModel {
         let presence = Presence::Creating;
         let (batches, flushed, start, start_max) = (Vec::new(), 0, 0, 0);
-        let mut log =
-            LogModel { id, config: config.clone(), presence, batches, flushed, start, start_max, cut: None, cuts: 0, epoch: -1, expires: false };
+        let mut log = LogModel {
+            id,
+            config: config.clone(),
+            presence,
+            batches,
+            flushed,
+            start,
+            start_max,
+            cut: None,
+            cuts: 0,
+            epoch: -1,
+            expires: false,
+        };
         log.configured(config);
         log
     }
@@ -81,7 +92,9 @@ impl LogModel {
     /// The store says that everything before `offset` is on stable storage.
     pub fn promise(&mut self, offset: i64) {
         assert!(offset <= self.end(), "{offset} is flushed, the end is {}", self.end());
-        if std::env::var_os("CORELOG_TRACE").is_some() { eprintln!("PROMISE {offset} of {:?} durable {}", self.id, self.config.flush_messages); }
+        if std::env::var_os("CORELOG_TRACE").is_some() {
+            eprintln!("PROMISE {offset} of {:?} durable {}", self.id, self.config.flush_messages);
+        }
         self.flushed = self.flushed.max(offset);
     }
 
@@ -126,10 +139,9 @@ impl LogModel {
 
     /// The first record at or behind the start with a timestamp of at least `time`.
     pub fn first_at(&self, time: i64, start: i64, end: i64) -> Option<(i64, i64)> {
-        let records = self
-            .batches
-            .iter()
-            .flat_map(|batch| batch.times.iter().enumerate().map(move |(place, time)| (batch.base + place as i64, *time)));
+        let records = self.batches.iter().flat_map(|batch| {
+            batch.times.iter().enumerate().map(move |(place, time)| (batch.base + place as i64, *time))
+        });
         records.into_iter().find(|(offset, at)| *offset >= start && *offset < end && *at >= time)
     }
 }

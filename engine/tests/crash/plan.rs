@@ -44,7 +44,9 @@ impl Plan {
             // Renames are atomic on the journaling file systems that the store is for.
             renames_tear: false,
             arena_bytes: dice.pick(&[1, 4, 16]) << 20,
-            sync_time: dice.pick(&[micros(30, 1000), micros(200, 3000), micros(1, 50)].map(|time| (time.start, time.end))).into_range(),
+            sync_time: dice
+                .pick(&[micros(30, 1000), micros(200, 3000), micros(1, 50)].map(|time| (time.start, time.end)))
+                .into_range(),
             steps_max: 20_000_000,
             keep_trace: std::env::var_os("CORELOG_TRACE").is_some(),
             ..SimConfig::default()
@@ -80,7 +82,11 @@ impl Plan {
             flush_messages: dice.pick(&[1, 1, 1, 1, 100, u64::MAX, u64::MAX]),
             flush_ms: dice.pick(&[None, Some(3)]),
             max_batch_bytes: 4 << 20,
-            timestamp_type: dice.pick(&[TimestampType::CreateTime, TimestampType::CreateTime, TimestampType::LogAppendTime]),
+            timestamp_type: dice.pick(&[
+                TimestampType::CreateTime,
+                TimestampType::CreateTime,
+                TimestampType::LogAppendTime,
+            ]),
             file_delete_delay_ms: dice.pick(&[0, 1, 60_000]),
             ..LogConfig::default()
         }

@@ -1,0 +1,76 @@
+//! An append allocates no memory per batch once its partition is warm, and a commit group only a few times.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use corelog_engine::batch::{BatchBuilder, Codec};
+use corelog_engine::{
+    AppendOptions, LogConfig, Offset, ShardId, Store, StoreConfig, Timestamp, TopicId, TopicPartition,
+};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: hands everything on to the system's allocator; the count is a plain number of this thread.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Batches of one commit group.
+const BATCHES: u64 = 32;
+/// Allocations that a whole group may make: its task, its write, what it acknowledges.
+const PER_GROUP_MAX: u64 = 16;
+
+#[test]
+fn an_append_allocates_nothing_and_a_group_little() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = StoreConfig { shards: 1, pin: false, checkpoint_interval_ms: 60_000, ..StoreConfig::new(dir.path()) };
+    let store = Store::open(config).expect("opens");
+    let (appends, whole) = store
+        .call_blocking(ShardId(0), |shard| {
+            Box::pin(async move {
+                let name = TopicPartition::new("steady", 0);
+                shard.create(&name, TopicId::random(), LogConfig::default()).await.expect("created");
+                let mut builder = BatchBuilder::new(Codec::None);
+                for number in 0..40 {
+                    builder.push(Timestamp(1_700_000_000_000 + number), None, Some(&[7; 100]), &[]);
+                }
+                let batch = builder.build(Offset::ZERO);
+                let (mut appends, mut whole) = (0, 0);
+                for group in 0..120 {
+                    let before = ALLOCATIONS.get();
+                    let mut end = Offset::ZERO;
+                    for _ in 0..BATCHES {
+                        end = shard.append(&name, &batch, AppendOptions::default()).expect("appended").next_offset;
+                    }
+                    let appended = ALLOCATIONS.get();
+                    shard.flushed(&name, end).await.expect("flushed");
+                    if group >= 100 {
+                        appends += appended - before;
+                        whole += ALLOCATIONS.get() - before;
+                    }
+                }
+                (appends, whole)
+            })
+        })
+        .expect("the shard answers");
+    store.close().expect("closes");
+    // The list of index points grows by doubling: once in the 640 batches at the most.
+    assert!(appends <= 2, "{appends} allocations in {} appends", 20 * BATCHES);
+    assert!(whole <= 20 * PER_GROUP_MAX, "{whole} allocations in 20 groups");
+}

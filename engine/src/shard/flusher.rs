@@ -282,6 +282,7 @@ impl Shard {
             segment.issue_durable(pending.to);
             // A checkpoint that was taken before tells of less.
             partition.changed.set(true);
+            partition.commits.set(partition.commits.get() + 1);
             members.push(Member {
                 partition: partition.clone(),
                 segment: pending.segment,
@@ -353,6 +354,7 @@ impl Shard {
 
     fn apply_member(self: &Rc<Self>, member: &Member) {
         let partition = &member.partition;
+        partition.commits.set(partition.commits.get() - 1);
         let mut log = partition.log.borrow_mut();
         if let Some(segment) = log.open_segment_mut(member.segment) {
             if let Some(end) = member.direct_end {

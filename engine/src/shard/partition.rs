@@ -57,6 +57,8 @@ pub struct Partition {
     pub streams: RefCell<ReadStreams>,
     cursors: RefCell<smallvec::SmallVec<[Cursor; CURSORS_MAX]>>,
     failure: RefCell<Option<Error>>,
+    /// How many groups carry something of it and are not applied yet.
+    pub commits: Cell<usize>,
     deleted: Cell<bool>,
     works: Cell<usize>,
     being_cut: Cell<bool>,
@@ -106,6 +108,7 @@ impl Partition {
             streams: RefCell::default(),
             cursors: RefCell::default(),
             failure: RefCell::new(None),
+            commits: Cell::new(0),
             deleted: Cell::new(false),
             works: Cell::new(0),
             being_cut: Cell::new(false),
@@ -199,6 +202,17 @@ impl Partition {
         }
     }
 
+    /// An error where what an event waits for was cut off: what gets those offsets next is something else.
+    pub fn check_not_cut_off(&self, event: Event) -> Result<()> {
+        let LogOffsets { start, end, .. } = self.offsets();
+        match event {
+            Event::Flushed(offset) | Event::Visible(offset) if offset > end => {
+                Err(Error::OffsetOutOfRange { requested: offset, start, end })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Wakes those whose event has come.
     pub fn wake(&self) {
         let mut waiters = self.waiters.borrow_mut();
@@ -223,8 +237,9 @@ impl Partition {
         cursors.push(cursor);
     }
 
-    /// Forgets where readers were: the log was cut.
-    pub fn forget_readers(&self) {
+    /// The log was cut: forgets where readers were, and wakes those who wait for what is gone.
+    pub fn was_cut(&self) {
+        self.waiters.borrow_mut().wake(|_| true);
         self.cursors.borrow_mut().clear();
         *self.streams.borrow_mut() = ReadStreams::default();
         self.cuts.set(self.cuts.get() + 1);

@@ -108,7 +108,13 @@ impl Shard {
             return Ok(read);
         }
         self.metrics.reads_file.add(1);
-        self.read_file(partition, &request, limit, offsets).await
+        let read = self.read_file(partition, &request, limit, offsets).await;
+        let LogOffsets { start, end, .. } = partition.offsets();
+        match read {
+            // Deleted meanwhile, its file with it.
+            Err(_) if request.from < start => Err(Error::OffsetOutOfRange { requested: request.from, start, end }),
+            read => read,
+        }
     }
 
     fn read_memory(

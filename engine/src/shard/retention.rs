@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::log::{Log, LogConfig, LogOffsets, SealedSegment, SegmentState};
+use crate::log::{LogConfig, LogOffsets, SealedSegment, SegmentState};
 use crate::shard::leftovers::remove_indexes;
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
@@ -237,7 +237,7 @@ impl Shard {
                 break (whole, removed);
             }
         };
-        partition.forget_readers();
+        partition.was_cut();
         partition.changed.set(true);
         self.checkpointed().await?;
         for path in removed {
@@ -262,7 +262,7 @@ impl Shard {
             self.failed()?;
             partition.check()?;
             let progress = partition.progress.notified();
-            if is_settled(&partition.log.borrow()) {
+            if is_settled(partition) {
                 return Ok(());
             }
             let end = partition.offsets().end;
@@ -342,10 +342,12 @@ impl Shard {
     }
 }
 
-/// Whether nothing of the log is in flight and everything is flushed.
-fn is_settled(log: &Log) -> bool {
+/// Whether nothing of the log is in flight and everything is flushed. A checkpoint may have flushed what a group still carries.
+fn is_settled(partition: &Partition) -> bool {
+    let log = partition.log.borrow();
     let offsets = log.offsets();
-    log.sealing().is_none()
+    partition.commits.get() == 0
+        && log.sealing().is_none()
         && !log.open_segments().any(|segment| segment.is_writing())
         && log.pending_bytes() == 0
         && offsets.flushed >= offsets.end

@@ -354,6 +354,9 @@ impl Shard {
     }
 
     /// Returns when everything before `offset` is on stable storage.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`] where the log ends before the offset, because it never had it or was cut.
     pub async fn flushed(self: &Rc<Self>, name: &TopicPartition, offset: Offset) -> Result<()> {
         let partition = self.partition(name)?;
         if !partition.reached(Event::Flushed(offset)) {
@@ -363,6 +366,9 @@ impl Shard {
     }
 
     /// Returns when the high watermark is at least `offset`.
+    ///
+    /// # Errors
+    /// As [`Shard::flushed`].
     pub async fn high_watermark_reached(&self, name: &TopicPartition, offset: Offset) -> Result<()> {
         Wait::new(self.partition(name)?, Event::Visible(offset)).await
     }

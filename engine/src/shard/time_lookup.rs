@@ -36,7 +36,11 @@ impl Shard {
                 (found, log.sealed_segment(found))
             };
             let from = match sealed {
-                Some(sealed) => self.sealed_from(&sealed, timestamp).await?,
+                Some(sealed) => match self.sealed_from(&sealed, timestamp).await {
+                    // Deleted meanwhile.
+                    Err(_) if partition.log.borrow().sealed_segment(found).is_none() => None,
+                    from => from?,
+                },
                 None => match self.open_from(&partition, found, timestamp).await? {
                     Some(from) => from,
                     None => {

@@ -81,6 +81,9 @@ impl Future for Wait {
         if self.partition.reached(self.event) {
             return Poll::Ready(Ok(()));
         }
+        if let Err(error) = self.partition.check_not_cut_off(self.event) {
+            return Poll::Ready(Err(error));
+        }
         let event = self.event;
         let mut waiters = self.partition.waiters.borrow_mut();
         let waker = Some(context.waker().clone());

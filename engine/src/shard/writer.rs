@@ -248,6 +248,8 @@ impl Shard {
             self.when_space(Some(partition), async || self.io.replace_file(&path, epochs.encode()).await).await?;
         }
         partition.changed.set(true);
+        // A checkpoint waits for this segment, and the commit of the next one perhaps for that checkpoint.
+        partition.progress.notify_waiters();
         self.moved(partition);
         self.bury_dead(partition);
         Ok(())

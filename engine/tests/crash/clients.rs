@@ -12,7 +12,7 @@ use corelog_engine::{
 
 use crate::dice::Dice;
 use crate::model::{LogModel, Model, Presence};
-use crate::plan::Plan;
+use crate::plan::{Plan, is_traced};
 
 /// What a client needs.
 #[derive(Clone)]
@@ -58,7 +58,9 @@ impl Client {
 
     async fn act(&self) {
         let Some((name, id)) = self.any_partition() else { return self.create().await };
-        match self.dice.below(1000) {
+        let choice = self.dice.below(1000);
+        let _told = Told::begin(format_args!("{choice} on {name}"));
+        match choice {
             0..600 => self.append(&name, id).await,
             600..760 => self.read(&name, id).await,
             760..800 => self.delete_records(&name, id).await,
@@ -224,18 +226,12 @@ impl Client {
         let deleted = self.shard.delete_records(name, before).await;
         if let Some(start) = self.expect("delete records", deleted) {
             self.with(name, id, |log| log.start = log.start.max(start.0));
-            if std::env::var_os("CORELOG_TRACE").is_some() {
-                eprintln!("START {start} of {name} at {}", self.io.now().0);
-            }
         }
     }
 
     async fn retain(&self, name: &TopicPartition, id: TopicId) {
         let retained = self.shard.apply_retention(name).await;
         if let Some(start) = self.expect("retention", retained) {
-            if std::env::var_os("CORELOG_TRACE").is_some() {
-                eprintln!("RSTART {start} of {name} at {}", self.io.now().0);
-            }
             self.with(name, id, |log| {
                 log.start = log.start.max(start.0);
                 log.start_max = log.start_max.max(log.start);
@@ -301,6 +297,23 @@ impl Client {
                 assert!(at.0 >= time);
             }
         });
+    }
+}
+
+/// Says when something begins and ends, where that is asked for.
+struct Told(Option<String>);
+
+impl Told {
+    fn begin(what: std::fmt::Arguments) -> Told {
+        let what = is_traced().then(|| what.to_string());
+        what.iter().for_each(|what| eprintln!("begins: {what}"));
+        Told(what)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|what| eprintln!("ends: {what}"));
     }
 }
 

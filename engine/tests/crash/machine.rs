@@ -12,7 +12,7 @@ use crate::check::{Loss, check_files, check_live, check_reopened};
 use crate::clients::{Client, observe};
 use crate::dice::Dice;
 use crate::model::{Model, Presence};
-use crate::plan::{Plan, Weight};
+use crate::plan::{Plan, Weight, is_traced};
 
 /// The lives of a machine.
 const LIVES: u64 = 8;
@@ -203,7 +203,7 @@ struct Trace(Rc<Simulation>);
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        if std::thread::panicking() && std::env::var_os("CORELOG_TRACE").is_some() {
+        if std::thread::panicking() && is_traced() {
             self.0.trace().iter().for_each(|event| eprintln!("{event}"));
         }
     }

@@ -92,9 +92,6 @@ impl LogModel {
     /// The store says that everything before `offset` is on stable storage.
     pub fn promise(&mut self, offset: i64) {
         assert!(offset <= self.end(), "{offset} is flushed, the end is {}", self.end());
-        if std::env::var_os("CORELOG_TRACE").is_some() {
-            eprintln!("PROMISE {offset} of {:?} durable {}", self.id, self.config.flush_messages);
-        }
         self.flushed = self.flushed.max(offset);
     }
 

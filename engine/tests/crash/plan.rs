@@ -32,6 +32,11 @@ pub struct Plan {
 
 pub const DIR: &str = "/data";
 
+/// Whether what happens is to be told.
+pub fn is_traced() -> bool {
+    std::env::var_os("CORELOG_TRACE").is_some()
+}
+
 impl Plan {
     pub fn new(dice: &Dice) -> Plan {
         let weight = match dice.below(100) {
@@ -48,7 +53,7 @@ impl Plan {
                 .pick(&[micros(30, 1000), micros(200, 3000), micros(1, 50)].map(|time| (time.start, time.end)))
                 .into_range(),
             steps_max: 20_000_000,
-            keep_trace: std::env::var_os("CORELOG_TRACE").is_some(),
+            keep_trace: is_traced(),
             ..SimConfig::default()
         };
         let store = StoreConfig {

@@ -1,9 +1,10 @@
 //! The command line of `corelog`: a broker, and the tools that look into its data directory.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use corelog_engine::{Error, inspect};
@@ -77,10 +78,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("corelog: {error}");
+            if let Some(Error::Corrupt { .. }) = error.downcast_ref() {
+                eprintln!("{DAMAGED}");
+            }
             ExitCode::FAILURE
         }
     }
 }
+
+/// What to do about damage, whichever file it is in.
+const DAMAGED: &str = "corelog: nothing was changed; `corelog verify DIR` lists all damage, and docs/operations.md, \
+    \"A damaged data directory\", says what can be done";
 
 fn serve(args: &ServeArgs, signals: &SigSet) -> Result<ExitCode, Box<dyn std::error::Error>> {
     log_to_stderr();
@@ -95,17 +103,27 @@ fn serve(args: &ServeArgs, signals: &SigSet) -> Result<ExitCode, Box<dyn std::er
     let _ = writeln!(stdout, "corelog ready on {}", running.addr()).and_then(|()| stdout.flush());
     let signal = signals.wait()?;
     tracing::info!(%signal, "shutting down");
-    let again = *signals;
+    end_at_once_if_told_again(*signals);
+    running.shutdown()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Some senders, such as `timeout`, signal the process and then its group: what comes right behind the first signal is the same wish.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
+fn end_at_once_if_told_again(signals: SigSet) {
+    let first = Instant::now();
     std::thread::spawn(move || {
-        if let Ok(signal) = again.wait() {
+        while let Ok(signal) = signals.wait() {
+            if first.elapsed() < SAME_WISH {
+                continue;
+            }
             eprintln!(
                 "corelog: {signal} again: ended without a clean shutdown; the next start recovers from the journal"
             );
             std::process::exit(130);
         }
     });
-    running.shutdown()?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn dump(path: &Path, json: bool, signals: &SigSet) -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -165,7 +183,11 @@ impl ServeArgs {
 fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
 }
 
 /// Partitions and connections are descriptors; the soft limit is often 1024.

@@ -194,6 +194,8 @@ impl Shard {
         self.partitions.borrow_mut().remove(name);
         partition.fail(Error::UnknownPartition(name.clone()));
         self.release_memory(&partition);
+        // The queue would keep its memory until others hold too much.
+        self.evictable.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
         self.partitions_gone.set(true);
         // Kafka's way: a name that is no partition's, so that a crash leaves nothing that would be taken for one.
         let gone = self.config.dir.join(format!("{}.{}-delete", name, partition.key.topic_id.0.simple()));

@@ -17,6 +17,7 @@ use corelog_replication::metadata::ClusterImage;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
+use crate::config::resource::Dynamic;
 use crate::controller::Controller;
 use crate::leaders::Leaders;
 use crate::net::{Bound, Connections, Memory};
@@ -53,6 +54,8 @@ impl Broker {
 
     /// Makes `image` what everyone sees.
     pub(crate) fn publish(&self, image: Arc<ClusterImage>) {
+        let (max, per_ip_max) = self.settings.connection_limits(Dynamic::of(&image, self.node));
+        self.connections.limit(max, per_ip_max);
         self.image.store(image);
     }
 

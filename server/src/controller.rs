@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
 use crate::broker::ShardServer;
+use crate::config::resource::Dynamic;
 use crate::{join, topic_settings};
 
 /// Partitions of one shard that are created at the same time.
@@ -127,7 +128,10 @@ impl ShardServer {
                 MetadataRecord::Config(config) if config.resource == ResourceType::Topic => {
                     touched.extend(after.topic(&config.name).map(|topic| topic.id));
                 }
-                MetadataRecord::Config(_) => touched.extend(after.topics().iter().map(|topic| topic.id)),
+                // The broker's settings give topics their defaults.
+                MetadataRecord::Config(config) if config.resource == ResourceType::Broker => {
+                    touched.extend(after.topics().iter().map(|topic| topic.id));
+                }
                 MetadataRecord::RemoveTopic(id) => removed.extend(before.topic_by_id(*id).cloned()),
                 _ => {}
             }
@@ -142,10 +146,11 @@ impl ShardServer {
 
     /// Creates the partitions of these topics that this broker has to hold and does not, and leads those it has to lead.
     async fn lead<'a>(self: &Rc<Self>, image: &ClusterImage, topics: impl Iterator<Item = &'a Arc<TopicImage>>) {
+        let defaults = self.broker.settings.topic_defaults(Dynamic::of(image, self.broker.node));
         let mut work: ByShard<(TopicPartition, TopicId, LogConfig, Assignment)> = ByShard::new();
         for topic in topics {
             let overrides = image.configs(ResourceType::Topic, &topic.name);
-            let settings = topic_settings::resolve(&self.broker.settings, &topic.name, overrides);
+            let settings = topic_settings::resolve(&defaults, &topic.name, overrides);
             let config = topic_settings::log_config(&self.broker.settings, &settings);
             for (index, partition) in
                 (0..).zip(&topic.partitions).filter(|(_, partition)| partition.leader == self.broker.node)

@@ -12,6 +12,7 @@ mod broker;
 pub mod command_line;
 pub mod config;
 mod controller;
+mod described;
 mod join;
 mod leaders;
 mod net;

@@ -35,6 +35,24 @@ impl Shard {
         Ok(partition.offsets().start)
     }
 
+    /// The bytes of a partition's segments.
+    pub async fn log_bytes(self: &Rc<Self>, name: &TopicPartition) -> Result<u64> {
+        let partition = self.partition(name)?;
+        let (_, sealed, open) = self.sizes(&partition).await?;
+        Ok(sealed.iter().sum::<u64>() + open)
+    }
+
+    /// The sealed segments, the bytes of each, and the bytes of the open ones.
+    async fn sizes(self: &Rc<Self>, partition: &Partition) -> Result<(Vec<Rc<SealedSegment>>, Vec<u64>, u64)> {
+        let sealed: Vec<Rc<SealedSegment>> = partition.log.borrow().sealed().iter().cloned().collect();
+        let mut sizes = Vec::with_capacity(sealed.len());
+        for segment in &sealed {
+            sizes.push(self.sealed_size(segment).await?.0);
+        }
+        let open: u64 = partition.log.borrow().open_segments().map(|segment| segment.end().0).sum();
+        Ok((sealed, sizes, open))
+    }
+
     /// Kafka's rules (`UnifiedLog.deleteOldSegments`): by size while what is left is at least `retention.bytes`, then by the age of
     /// a segment's largest timestamp; only whole segments, only below the high watermark. An active segment that
     /// is too old is rolled first.
@@ -50,12 +68,7 @@ impl Shard {
             self.seal_rolled(partition);
             self.wait_rolled(partition).await?;
         }
-        let sealed: Vec<Rc<SealedSegment>> = partition.log.borrow().sealed().iter().cloned().collect();
-        let mut sizes = Vec::with_capacity(sealed.len());
-        for segment in &sealed {
-            sizes.push(self.sealed_size(segment).await?.0);
-        }
-        let open: u64 = partition.log.borrow().open_segments().map(|segment| segment.end().0).sum();
+        let (sealed, sizes, open) = self.sizes(partition).await?;
         let mut total = sizes.iter().sum::<u64>() + open;
         let mut start = partition.offsets().start;
         for (segment, size) in sealed.iter().zip(sizes) {

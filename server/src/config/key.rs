@@ -163,6 +163,17 @@ impl Key {
         Key { synonyms, ..self }
     }
 
+    /// What it means, and why it does nothing here where it does not.
+    pub fn documentation(&self) -> String {
+        match self.effect {
+            Effect::Acts => self.doc.into(),
+            Effect::Inert(why) | Effect::Refused(why) if self.doc.is_empty() => {
+                format!("It has no effect here: {why}.")
+            }
+            Effect::Inert(why) | Effect::Refused(why) => format!("{} It has no effect here: {why}.", self.doc),
+        }
+    }
+
     /// Checks a value and gives it as it is kept: without blanks around it. The error is Kafka's sentence.
     pub fn check<'a>(&self, value: &'a str) -> Result<&'a str, String> {
         let trimmed = value.trim();

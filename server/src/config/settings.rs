@@ -18,8 +18,10 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// The store.
     pub engine: EngineSettings,
-    /// The settings of topics that do not say.
+    /// The settings of topics that do not say, as long as nothing was changed while the broker runs.
     pub topics: TopicDefaults,
+    /// What was given, by name.
+    given: BTreeMap<String, String>,
     /// What an operator should read at start.
     pub warnings: Vec<String>,
 }
@@ -94,8 +96,14 @@ impl Settings {
             broker: values.broker()?,
             engine: values.engine()?,
             topics: TopicDefaults::new(|name| values.set(name).map(Into::into)),
+            given: values.given.iter().map(|(name, setting)| (name.to_string(), setting.value.clone())).collect(),
             warnings,
         })
+    }
+
+    /// The value that was given for a setting of the broker.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(|value| value.trim())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corelog_replication::metadata::{ConfigMap, ResourceType};
+use corelog_replication::metadata::ConfigMap;
 
 use super::key::{Key, items};
 use super::table::{nearest, topic_key, topic_keys};
@@ -85,15 +85,6 @@ impl TopicDefaults {
     /// Checks settings of a topic that were set for it; the error is a sentence for the client (INVALID_CONFIG).
     pub fn check(&self, overrides: &ConfigMap) -> Result<(), String> {
         self.resolve(overrides).map(|_| ())
-    }
-
-    /// The check of settings that metadata decisions ask for.
-    pub fn check_resource(&self, resource: ResourceType, name: &str, configs: &ConfigMap) -> Result<(), String> {
-        match resource {
-            ResourceType::Topic => self.check(configs),
-            _ if configs.is_empty() => Ok(()),
-            other => Err(format!("settings of {other:?} {name} cannot be changed here while it runs")),
-        }
     }
 
     /// The typed settings of a topic with these overrides.

@@ -13,13 +13,36 @@ mod text;
 mod wire;
 mod writer;
 
+pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod create_acls;
+pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
+pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_client_quotas;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
+pub mod describe_user_scram_credentials;
+pub mod elect_leaders;
 pub mod fetch;
+pub mod get_telemetry_subscriptions;
+pub mod incremental_alter_configs;
+pub mod list_config_resources;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod push_telemetry;
+pub mod update_features;
 
 #[cfg(test)]
 mod differential;
@@ -37,8 +60,8 @@ pub use reader::{
     DECODED_BYTES_FREE, DECODED_BYTES_PER_BYTE, DecodeError, ELEMENTS_MAX, Reader, Reason, TAGGED_FIELDS_MAX,
 };
 pub use text::Text;
-pub(crate) use wire::message;
 pub use wire::{Nullable, Records, Wire};
+pub(crate) use wire::{message, nullable_message};
 pub use writer::{Frame, Writer};
 
 /// The table of APIs: calls the macro `$each` with the module and the type of every API that is served, by key.
@@ -52,6 +75,29 @@ macro_rules! for_each_api {
             api_versions ApiVersions,
             create_topics CreateTopics,
             delete_topics DeleteTopics,
+            delete_records DeleteRecords,
+            offset_for_leader_epoch OffsetForLeaderEpoch,
+            describe_acls DescribeAcls,
+            create_acls CreateAcls,
+            delete_acls DeleteAcls,
+            describe_configs DescribeConfigs,
+            alter_configs AlterConfigs,
+            alter_replica_log_dirs AlterReplicaLogDirs,
+            describe_log_dirs DescribeLogDirs,
+            create_partitions CreatePartitions,
+            elect_leaders ElectLeaders,
+            incremental_alter_configs IncrementalAlterConfigs,
+            alter_partition_reassignments AlterPartitionReassignments,
+            list_partition_reassignments ListPartitionReassignments,
+            describe_client_quotas DescribeClientQuotas,
+            describe_user_scram_credentials DescribeUserScramCredentials,
+            describe_quorum DescribeQuorum,
+            update_features UpdateFeatures,
+            describe_cluster DescribeCluster,
+            get_telemetry_subscriptions GetTelemetrySubscriptions,
+            push_telemetry PushTelemetry,
+            list_config_resources ListConfigResources,
+            describe_topic_partitions DescribeTopicPartitions,
         }
     };
 }

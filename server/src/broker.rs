@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::config::resource::Dynamic;
 use crate::controller::Controller;
+use crate::fetch_sessions::FetchSessions;
 use crate::leaders::Leaders;
 use crate::net::{Bound, Connections, Memory};
 
@@ -71,6 +72,7 @@ pub(crate) struct ShardServer {
     pub(crate) shard: Rc<Shard>,
     pub(crate) io: Io,
     pub(crate) leaders: Rc<Leaders>,
+    pub(crate) sessions: FetchSessions,
     /// Told when the broker shuts down: connections read no more, fetches wait no more.
     pub(crate) shutdown: Arc<Notify>,
     /// Connections of this shard, and told when one has ended.
@@ -92,6 +94,11 @@ impl ShardServer {
         leaders.observe(&shard);
         let server = Rc::new(ShardServer {
             memory: Memory::new(broker.settings.broker.connection_bytes),
+            sessions: FetchSessions::new(
+                broker.settings.broker.fetch_sessions_max,
+                shard.id().0,
+                broker.store.shards(),
+            ),
             broker,
             io: shard.io().clone(),
             shard,

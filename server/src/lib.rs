@@ -13,6 +13,7 @@ pub mod command_line;
 pub mod config;
 mod controller;
 mod described;
+mod fetch_sessions;
 mod join;
 mod leaders;
 mod net;

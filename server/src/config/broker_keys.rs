@@ -30,6 +30,8 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::fixed("log.retention.check.interval.ms", Kind::Long(1, MAX), "300000", "How often retention looks for old segments."),
     Key::dynamic("max.connections", Kind::Int(0, INT_MAX), "2147483647", "The most connections at once."),
     Key::dynamic("max.connections.per.ip", Kind::Int(0, INT_MAX), "2147483647", "The most connections of one address at once."),
+    Key::fixed("max.incremental.fetch.session.cache.slots", Kind::Int(0, INT_MAX), "1000",
+        "The most fetch sessions at once; a client without one asks for all its partitions every time."),
     Key::fixed("metadata.log.max.record.bytes.between.snapshots", Kind::Long(1, MAX), "20971520",
         "After so many bytes the metadata log is begun anew with the cluster's state."),
     Key::fixed("node.id", Kind::Int(0, INT_MAX), "1", "The id of this node. (Kafka has no default.)"),

@@ -306,7 +306,6 @@ pub(super) const INERT_KEYS: &[Key] = &[
     inert("log.roll.jitter.hours", Kind::Int(0, INT_MAX), Some("0"), Why::Unneeded),
     inert("log.roll.jitter.ms", Kind::Long(MIN, MAX), None, Why::Unneeded).cluster_wide(),
     inert("max.connections.per.ip.overrides", Kind::Text, Some(""), Why::NoQuotas).cluster_wide(),
-    inert("max.incremental.fetch.session.cache.slots", Kind::Int(0, INT_MAX), Some("1000"), Why::Unneeded),
     inert("max.request.partition.size.limit", Kind::Int(1, INT_MAX), Some("2000"), Why::Unneeded),
     inert("producer.purgatory.purge.interval.requests", Kind::Int(MIN, INT_MAX), Some("1000"), Why::Unneeded),
     inert("request.timeout.ms", Kind::Int(MIN, INT_MAX), Some("30000"), Why::Unneeded),

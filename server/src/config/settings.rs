@@ -47,6 +47,8 @@ pub struct BrokerSettings {
     pub replication_factor: i16,
     /// `fetch.max.bytes`.
     pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `max.connections`.
@@ -202,6 +204,7 @@ impl<'a> Values<'a> {
             partitions: self.number("num.partitions")?,
             replication_factor: self.number("default.replication.factor")?,
             fetch_bytes_max: self.number("fetch.max.bytes")?,
+            fetch_sessions_max: self.number("max.incremental.fetch.session.cache.slots")?,
             request_bytes_max: self.number("socket.request.max.bytes")?,
             connections_max: self.number("max.connections")?,
             connections_per_ip_max: self.number("max.connections.per.ip")?,

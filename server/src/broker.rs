@@ -22,6 +22,7 @@ use crate::controller::Controller;
 use crate::fetch_sessions::FetchSessions;
 use crate::leaders::Leaders;
 use crate::net::{Bound, Connections, Memory};
+use crate::producer_ids::ProducerIds;
 
 /// What all shards of a broker share.
 pub(crate) struct Broker {
@@ -30,6 +31,7 @@ pub(crate) struct Broker {
     pub(crate) settings: Settings,
     pub(crate) controller: Controller,
     pub(crate) connections: Connections,
+    pub(crate) producer_ids: ProducerIds,
     image: ArcSwap<ClusterImage>,
     closing: AtomicBool,
 }
@@ -43,6 +45,7 @@ impl Broker {
             connections: Connections::new(settings.broker.connections_max, settings.broker.connections_per_ip_max),
             settings,
             controller,
+            producer_ids: ProducerIds::default(),
             image: ArcSwap::new(image),
             closing: AtomicBool::new(false),
         }

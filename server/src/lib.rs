@@ -17,6 +17,7 @@ mod fetch_sessions;
 mod join;
 mod leaders;
 mod net;
+mod producer_ids;
 pub mod protocol;
 mod serve;
 mod topic_settings;

@@ -38,8 +38,12 @@ pub struct SequencedBatch {
 }
 
 impl SequencedBatch {
-    const NONE: SequencedBatch =
-        SequencedBatch { last_sequence: NO_SEQUENCE, offset_delta: 0, last_offset: Offset(-1), timestamp: Timestamp::NONE };
+    const NONE: SequencedBatch = SequencedBatch {
+        last_sequence: NO_SEQUENCE,
+        offset_delta: 0,
+        last_offset: Offset(-1),
+        timestamp: Timestamp::NONE,
+    };
 
     /// The sequence of its first record.
     pub fn first_sequence(&self) -> i32 {
@@ -148,9 +152,8 @@ impl Producer {
         }
         let last = last_sequence(header);
         // The newest first: what is sent again was sent just before.
-        let same = |batch: &&SequencedBatch| {
-            batch.last_sequence == last && batch.first_sequence() == header.base_sequence
-        };
+        let same =
+            |batch: &&SequencedBatch| batch.last_sequence == last && batch.first_sequence() == header.base_sequence;
         self.batches().iter().rev().find(same).copied()
     }
 
@@ -418,7 +421,11 @@ impl Producers {
 
     /// Everyone as they were when the log ended at `offset`, by id. It was not settled beyond that.
     pub fn as_of(&self, offset: Offset) -> Vec<Producer> {
-        assert!(self.reaches_back_to(offset), "changes before {} are forgotten, {offset} is asked for", self.changes_from);
+        assert!(
+            self.reaches_back_to(offset),
+            "changes before {} are forgotten, {offset} is asked for",
+            self.changes_from
+        );
         let mut producers = self.to_vec();
         let mut gone = false;
         for change in self.changes.iter().rev().take_while(|change| change.next_offset > offset) {

@@ -7,7 +7,8 @@
 //! * [`record`], `wire`: the records, in Apache Kafka's own formats.
 //! * [`image`]: the state, and what each record does to it. [`batch`]: decisions as
 //!   record batches. [`log`]: the log that has them, on a shard of the engine.
-//! * [`topics`], [`partitions`], [`configs`], [`brokers`], [`features`]: the decisions. [`name`]: what a topic may be called.
+//! * [`topics`], [`partitions`], [`configs`], [`brokers`], [`features`], [`producer_ids`]: the decisions. [`name`]: what a topic
+//!   may be called.
 //! * [`meta_properties`]: who a data directory belongs to.
 
 use corelog_engine::TopicId;
@@ -23,6 +24,7 @@ pub mod log;
 pub mod meta_properties;
 pub mod name;
 pub mod partitions;
+pub mod producer_ids;
 pub mod record;
 pub mod topics;
 mod wire;
@@ -39,6 +41,7 @@ pub use image::{ClusterImage, ConfigMap, PartitionImage, ReplayError, TopicImage
 pub use log::MetadataLog;
 pub use meta_properties::MetaProperties;
 pub use partitions::{NewPartitions, decide_create_partitions};
+pub use producer_ids::{PRODUCER_IDS_PER_BLOCK, decide_producer_ids};
 pub use record::{MetadataRecord, ResourceType};
 pub use topics::{
     CreatedTopic, DeletedTopic, NewTopic, TopicRules, TopicSelector, decide_create_topics, decide_delete_topics,

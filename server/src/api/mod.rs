@@ -28,6 +28,7 @@ mod elect_leaders;
 mod fetch;
 mod get_telemetry_subscriptions;
 mod incremental_alter_configs;
+mod init_producer_id;
 mod list_config_resources;
 mod list_offsets;
 mod list_partition_reassignments;

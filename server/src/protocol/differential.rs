@@ -189,6 +189,12 @@ macro_rules! against {
 
 against!(api_versions_is_as_theirs, api_versions::ApiVersions, ApiVersionsRequest, ApiVersionsResponse);
 against!(create_topics_is_as_theirs, create_topics::CreateTopics, CreateTopicsRequest, CreateTopicsResponse);
+against!(
+    init_producer_id_is_as_theirs,
+    init_producer_id::InitProducerId,
+    InitProducerIdRequest,
+    InitProducerIdResponse
+);
 against!(delete_topics_is_as_theirs, delete_topics::DeleteTopics, DeleteTopicsRequest, DeleteTopicsResponse);
 against!(produce_is_as_theirs, produce::Produce, ProduceRequest, ProduceResponse);
 against!(fetch_is_as_theirs, fetch::Fetch, FetchRequest, FetchResponse);

@@ -28,6 +28,7 @@ pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_log_dirs;
+pub mod describe_producers;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod describe_user_scram_credentials;
@@ -35,6 +36,7 @@ pub mod elect_leaders;
 pub mod fetch;
 pub mod get_telemetry_subscriptions;
 pub mod incremental_alter_configs;
+pub mod init_producer_id;
 pub mod list_config_resources;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
@@ -76,6 +78,7 @@ macro_rules! for_each_api {
             create_topics CreateTopics,
             delete_topics DeleteTopics,
             delete_records DeleteRecords,
+            init_producer_id InitProducerId,
             offset_for_leader_epoch OffsetForLeaderEpoch,
             describe_acls DescribeAcls,
             create_acls CreateAcls,

@@ -20,6 +20,7 @@ use crate::config::Settings;
 use crate::config::resource::Dynamic;
 use crate::controller::Controller;
 use crate::fetch_sessions::FetchSessions;
+use crate::groups::Groups;
 use crate::leaders::Leaders;
 use crate::net::{Bound, Connections, Memory};
 use crate::producer_ids::ProducerIds;
@@ -76,6 +77,7 @@ pub(crate) struct ShardServer {
     pub(crate) io: Io,
     pub(crate) leaders: Rc<Leaders>,
     pub(crate) sessions: FetchSessions,
+    pub(crate) groups: Groups,
     /// Told when the broker shuts down: connections read no more, fetches wait no more.
     pub(crate) shutdown: Arc<Notify>,
     /// Connections of this shard, and told when one has ended.
@@ -106,6 +108,7 @@ impl ShardServer {
             io: shard.io().clone(),
             shard,
             leaders,
+            groups: Groups::default(),
             shutdown: Arc::new(Notify::new()),
             live: Cell::new(0),
             ended: Notify::new(),
@@ -167,6 +170,7 @@ impl ShardServer {
     /// Tells this shard's connections and listeners of the end.
     pub(crate) fn begin_drain(&self) {
         self.bound.take();
+        self.groups.close();
         self.shutdown.notify_waiters();
     }
 

@@ -23,6 +23,8 @@ use uuid::Uuid;
 
 use crate::broker::ShardServer;
 use crate::config::resource::Dynamic;
+use crate::groups::OFFSETS_TOPIC;
+use crate::protocol::Text;
 use crate::{join, topic_settings};
 
 /// Partitions of one shard that are created at the same time.
@@ -142,6 +144,20 @@ impl ShardServer {
         // is created, so that whoever is told of one finds it.
         self.broker.publish(Arc::new(after.clone()));
         self.remove(removed.iter().map(|topic| &**topic)).await;
+        self.forget_offsets(&removed).await;
+    }
+
+    /// Groups forget the offsets of topics that are gone.
+    async fn forget_offsets(self: &Rc<Self>, removed: &[Arc<TopicImage>]) {
+        let topics: Vec<Text> = removed.iter().map(|topic| Text::from(&*topic.name)).collect();
+        if topics.is_empty() {
+            return;
+        }
+        let forgotten =
+            self.on_all_coordinators(move |coordinator, _, effects| coordinator.forget_topics(effects, &topics));
+        if let Some(code) = forgotten.await.into_iter().find_map(std::result::Result::err) {
+            tracing::warn!(%code, "some groups keep offsets of a topic that is gone");
+        }
     }
 
     /// Creates the partitions of these topics that this broker has to hold and does not, and leads those it has to lead.
@@ -174,7 +190,11 @@ impl ShardServer {
             } else {
                 server.shard.create(&name, id, config).await?;
             }
-            server.leaders.lead(&server.shard, &name, &assignment)
+            server.leaders.lead(&server.shard, &name, &assignment)?;
+            if *name.topic == *OFFSETS_TOPIC {
+                server.groups.host(&server, &name, id);
+            }
+            Ok(())
         })
         .await;
     }
@@ -190,6 +210,9 @@ impl ShardServer {
         }
         self.each_shard(work, |server, name| async move {
             server.leaders.forget(&name);
+            if *name.topic == *OFFSETS_TOPIC {
+                server.groups.release(name.partition);
+            }
             server.shard.delete(&name).await
         })
         .await;

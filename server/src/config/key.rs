@@ -83,8 +83,8 @@ pub enum Why {
     OneBroker,
     /// The metadata quorum is the broker itself.
     OneVoter,
-    /// Groups are not coordinated.
-    NoGroups,
+    /// There are no share groups and no streams groups.
+    NoShareGroups,
     /// Transactions and idempotence are not coordinated.
     NoTransactions,
     /// There is no tiered storage.
@@ -285,7 +285,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::OneBroker => "there is one broker, which replicates to nobody",
             Why::OneVoter => "the metadata quorum is the broker itself",
-            Why::NoGroups => "groups are not coordinated here",
+            Why::NoShareGroups => "share groups and streams groups are not coordinated here",
             Why::NoTransactions => "transactions and producer ids are not coordinated here",
             Why::NoTiers => "there is no tiered storage",
             Why::NoSecurity => "only PLAINTEXT is served, without authentication",

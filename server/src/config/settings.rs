@@ -10,6 +10,7 @@ use super::listener::{self, Advertised, Listener};
 use super::source::{ConfigError, Given, Origin};
 use super::table::{broker_key, hint, inert_prefix};
 use super::topic::TopicDefaults;
+use crate::groups::settings::{Assignor, GroupSettings};
 
 /// Everything that was set, or its default.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// The store.
     pub engine: EngineSettings,
+    /// Groups.
+    pub groups: GroupSettings,
     /// The settings of topics that do not say, as long as nothing was changed while the broker runs.
     pub topics: TopicDefaults,
     /// What was given, by name.
@@ -97,6 +100,7 @@ impl Settings {
         Ok(Settings {
             broker: values.broker()?,
             engine: values.engine()?,
+            groups: values.groups()?,
             topics: TopicDefaults::new(|name| values.set(name).map(Into::into)),
             given: values.given.iter().map(|(name, setting)| (name.to_string(), setting.value.clone())).collect(),
             warnings,
@@ -227,6 +231,32 @@ impl<'a> Values<'a> {
             retention_check_ms: self.number("log.retention.check.interval.ms")?,
             direct: self.boolean("corelog.direct"),
             validate_compressed: self.boolean("corelog.validate.compressed"),
+        })
+    }
+
+    fn groups(&self) -> Result<GroupSettings, ConfigError> {
+        let minutes: i64 = self.number("offsets.retention.minutes")?;
+        let assignors = super::key::items(self.text("group.consumer.assignors").unwrap_or_default());
+        let policy = self.text("group.consumer.migration.policy").unwrap_or_default().to_ascii_lowercase();
+        let mut protocols = super::key::items(self.text("group.coordinator.rebalance.protocols").unwrap_or_default());
+        Ok(GroupSettings {
+            initial_rebalance_delay_ms: self.number("group.initial.rebalance.delay.ms")?,
+            size_max: self.number("group.max.size")?,
+            session_timeout_ms_min: self.number("group.min.session.timeout.ms")?,
+            session_timeout_ms_max: self.number("group.max.session.timeout.ms")?,
+            offset_metadata_bytes_max: self.number("offset.metadata.max.bytes")?,
+            offsets_retention_ms: minutes * 60_000,
+            offsets_retention_check_ms: self.number("offsets.retention.check.interval.ms")?,
+            offsets_partitions: self.number("offsets.topic.num.partitions")?,
+            offsets_segment_bytes: self.number("offsets.topic.segment.bytes")?,
+            consumer_session_timeout_ms: self.number("group.consumer.session.timeout.ms")?,
+            consumer_heartbeat_interval_ms: self.number("group.consumer.heartbeat.interval.ms")?,
+            consumer_size_max: self.number("group.consumer.max.size")?,
+            consumer_assignors: assignors.filter_map(Assignor::by_name).collect(),
+            upgrade: policy == "upgrade" || policy == "bidirectional",
+            downgrade: policy == "downgrade" || policy == "bidirectional",
+            regex_refresh_ms: self.number("group.consumer.regex.refresh.interval.ms")?,
+            consumer_protocol: protocols.any(|protocol| protocol == "consumer"),
         })
     }
 

@@ -294,3 +294,44 @@ against!(
     DescribeTopicPartitionsRequest,
     DescribeTopicPartitionsResponse
 );
+against!(
+    find_coordinator_is_as_theirs,
+    find_coordinator::FindCoordinator,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse
+);
+// The crate's requests end at v9.
+against!(offset_commit_is_as_theirs, offset_commit::OffsetCommit, OffsetCommitRequest, OffsetCommitResponse, to 9, |_, _| {}, |_, _| {});
+against!(
+    offset_fetch_is_as_theirs, offset_fetch::OffsetFetch, OffsetFetchRequest, OffsetFetchResponse, to 9,
+    |request: &mut offset_fetch::OffsetFetchRequest, version| if version < 2 {
+        request.topics.get_or_insert_default();
+    },
+    |_, _| {}
+);
+against!(
+    join_group_is_as_theirs, join_group::JoinGroup, JoinGroupRequest, JoinGroupResponse, to 99,
+    |_, _| {},
+    |response: &mut join_group::JoinGroupResponse, version| if version < 7 {
+        response.protocol_name.get_or_insert_default();
+    }
+);
+against!(heartbeat_is_as_theirs, heartbeat::Heartbeat, HeartbeatRequest, HeartbeatResponse);
+against!(leave_group_is_as_theirs, leave_group::LeaveGroup, LeaveGroupRequest, LeaveGroupResponse);
+against!(sync_group_is_as_theirs, sync_group::SyncGroup, SyncGroupRequest, SyncGroupResponse);
+against!(describe_groups_is_as_theirs, describe_groups::DescribeGroups, DescribeGroupsRequest, DescribeGroupsResponse);
+against!(list_groups_is_as_theirs, list_groups::ListGroups, ListGroupsRequest, ListGroupsResponse);
+against!(delete_groups_is_as_theirs, delete_groups::DeleteGroups, DeleteGroupsRequest, DeleteGroupsResponse);
+against!(offset_delete_is_as_theirs, offset_delete::OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse);
+against!(
+    consumer_group_heartbeat_is_as_theirs,
+    consumer_group_heartbeat::ConsumerGroupHeartbeat,
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse
+);
+against!(
+    consumer_group_describe_is_as_theirs,
+    consumer_group_describe::ConsumerGroupDescribe,
+    ConsumerGroupDescribeRequest,
+    ConsumerGroupDescribeResponse
+);

@@ -10,23 +10,27 @@ mod error_code;
 mod frame;
 mod reader;
 mod text;
-mod wire;
+pub(crate) mod wire;
 mod writer;
 
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_acls;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
 pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_quorum;
@@ -34,16 +38,25 @@ pub mod describe_topic_partitions;
 pub mod describe_user_scram_credentials;
 pub mod elect_leaders;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod get_telemetry_subscriptions;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
 pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod push_telemetry;
+pub mod sync_group;
 pub mod update_features;
 
 #[cfg(test)]
@@ -53,7 +66,7 @@ mod golden;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub use current_leader::{LeaderIdAndEpoch, NodeEndpoint};
 pub use error_code::ErrorCode;
@@ -74,6 +87,15 @@ macro_rules! for_each_api {
             fetch Fetch,
             list_offsets ListOffsets,
             metadata Metadata,
+            offset_commit OffsetCommit,
+            offset_fetch OffsetFetch,
+            find_coordinator FindCoordinator,
+            join_group JoinGroup,
+            heartbeat Heartbeat,
+            leave_group LeaveGroup,
+            sync_group SyncGroup,
+            describe_groups DescribeGroups,
+            list_groups ListGroups,
             api_versions ApiVersions,
             create_topics CreateTopics,
             delete_topics DeleteTopics,
@@ -88,10 +110,12 @@ macro_rules! for_each_api {
             alter_replica_log_dirs AlterReplicaLogDirs,
             describe_log_dirs DescribeLogDirs,
             create_partitions CreatePartitions,
+            delete_groups DeleteGroups,
             elect_leaders ElectLeaders,
             incremental_alter_configs IncrementalAlterConfigs,
             alter_partition_reassignments AlterPartitionReassignments,
             list_partition_reassignments ListPartitionReassignments,
+            offset_delete OffsetDelete,
             describe_client_quotas DescribeClientQuotas,
             describe_user_scram_credentials DescribeUserScramCredentials,
             describe_quorum DescribeQuorum,

@@ -297,7 +297,7 @@ impl<T: Wire> Nullable for Vec<T> {
 }
 
 /// Whether a field is at its default. A function, so that the default gets the field's type.
-pub(super) fn is<T: PartialEq>(value: &T, default: T) -> bool {
+pub(crate) fn is<T: PartialEq>(value: &T, default: T) -> bool {
     *value == default
 }
 

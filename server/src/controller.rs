@@ -128,6 +128,10 @@ impl ShardServer {
                 MetadataRecord::Partition(partition) => drop(touched.insert(partition.topic)),
                 MetadataRecord::PartitionChange(change) => drop(touched.insert(change.topic)),
                 MetadataRecord::Config(config) if config.resource == ResourceType::Topic => {
+                    let value = config.value.as_deref().unwrap_or_default();
+                    if &*config.key == "cleanup.policy" && value.contains("compact") {
+                        tracing::warn!(topic = %config.name, value, "there is no compaction yet: the topic keeps every record");
+                    }
                     touched.extend(after.topic(&config.name).map(|topic| topic.id));
                 }
                 // The broker's settings give topics their defaults.

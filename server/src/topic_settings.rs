@@ -36,6 +36,7 @@ pub(crate) fn log_config(settings: &Settings, topic: &TopicConfig) -> LogConfig 
         flush_messages: topic.flush_messages,
         flush_ms: topic.flush_ms,
         max_batch_bytes: topic.batch_bytes_max,
+        compression: topic.compression,
         timestamp_type: if topic.log_append_time { TimestampType::LogAppendTime } else { TimestampType::CreateTime },
         timestamp_before_max_ms: topic.timestamp_before_max_ms,
         timestamp_after_max_ms: topic.timestamp_after_max_ms,

@@ -265,6 +265,11 @@ impl Shard {
             keyed: config.is_compacted(),
             origin: options.origin,
         };
+        let recompressed = match config.compression {
+            Some(wanted) if options.origin == Origin::Client => batch::recompress(bytes, wanted, &limits)?,
+            _ => None,
+        };
+        let bytes = recompressed.as_deref().unwrap_or(bytes);
         let batch = batch::validate(bytes, &limits)?;
         let held = log.memory_bytes();
         let appended = log.append(&self.io, &batch, now);

@@ -1,7 +1,7 @@
 //! The settings of the broker that act, with Kafka's defaults and bounds except where the sentence says so.
 
 use super::key::{INT_MAX, Key, Kind, MAX, MIN};
-use super::topic_keys::{CLEANUP_POLICIES, TIMESTAMP_TYPES};
+use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, TIMESTAMP_TYPES};
 
 /// The rows: the broker, then the defaults of topics, then our own.
 #[rustfmt::skip]
@@ -66,6 +66,9 @@ pub(super) const BROKER_KEYS: &[Key] = &[
         "What this process is; it is both. (Kafka has no default.)"),
     Key::fixed("socket.request.max.bytes", Kind::Int(1, INT_MAX), "104857600", "The largest request."),
     // Defaults of topics.
+    Key::dynamic("compression.gzip.level", Kind::GzipLevel, "-1", "The default of the topic's `compression.gzip.level`."),
+    Key::dynamic("compression.type", Kind::OneOf(COMPRESSION_TYPES), "producer", "The default of the topic's `compression.type`."),
+    Key::dynamic("compression.zstd.level", Kind::Int(-131_072, 22), "3", "The default of the topic's `compression.zstd.level`."),
     Key::dynamic("log.cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), "delete", "The default of `cleanup.policy`."),
     Key::dynamic("log.flush.interval.messages", Kind::Long(1, MAX), "1",
         "The default of `flush.messages`. **1 here: acknowledged is on stable storage.** (Kafka's is 9223372036854775807.)"),

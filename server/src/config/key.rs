@@ -97,8 +97,8 @@ pub enum Why {
     Journal,
     /// Compacted topics keep every record.
     NoCompaction,
-    /// Batches are kept as they came.
-    NoRecompression,
+    /// The codec's library has one level.
+    OneLevel,
     /// There are no quotas.
     NoQuotas,
     /// Java classes cannot be loaded.
@@ -292,7 +292,7 @@ impl fmt::Display for Why {
             Why::NoThreadPools => "one thread per core does all the work",
             Why::Journal => "the shard's journal and its checkpoint do this",
             Why::NoCompaction => "compacted topics keep every record",
-            Why::NoRecompression => "batches are kept as the producer compressed them",
+            Why::OneLevel => "the codec's library has one level",
             Why::NoQuotas => "there are no quotas",
             Why::NoJava => "Java classes cannot be loaded",
             Why::KernelTuned => "the kernel sizes socket buffers as they are needed",

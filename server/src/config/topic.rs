@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use corelog_engine::batch::{Codec, Compression};
 use corelog_replication::metadata::ConfigMap;
 
 use super::key::{Key, items};
@@ -27,6 +28,8 @@ pub struct CleanupPolicies {
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup: CleanupPolicies,
+    /// `compression.type` with the codec's level; `None` for `producer`.
+    pub compression: Option<Compression>,
     /// `file.delete.delay.ms`.
     pub file_delete_delay_ms: u64,
     /// `flush.messages`; 1 is durable.
@@ -105,6 +108,20 @@ impl TopicDefaults {
         let policies: Vec<&str> = items(text("cleanup.policy")).collect();
         let config = TopicConfig {
             cleanup: CleanupPolicies { delete: policies.contains(&"delete"), compact: policies.contains(&"compact") },
+            compression: match text("compression.type") {
+                "producer" => None,
+                "uncompressed" => Some(Compression { codec: Codec::None, level: None }),
+                name => {
+                    let codec = name.parse().expect("the words that are allowed are codecs");
+                    // -1 is the gzip library's own.
+                    let level = match codec {
+                        Codec::Gzip => i32::try_from(number("compression.gzip.level")).ok().filter(|&level| level > 0),
+                        Codec::Zstd => i32::try_from(number("compression.zstd.level")).ok(),
+                        _ => None,
+                    };
+                    Some(Compression { codec, level })
+                }
+            },
             file_delete_delay_ms: positive("file.delete.delay.ms"),
             flush_messages: positive("flush.messages"),
             flush_ms: bound("flush.ms").filter(|&ms| ms < i64::MAX as u64),
@@ -169,6 +186,7 @@ mod tests {
         let config = TopicDefaults::default().resolve(&ConfigMap::new()).expect("good");
         let expected = TopicConfig {
             cleanup: CleanupPolicies { delete: true, compact: false },
+            compression: None,
             file_delete_delay_ms: 60_000,
             flush_messages: 1,
             flush_ms: None,

@@ -1,7 +1,8 @@
 //! The broker as a child process of the harness: started, waited for until it serves, and ended.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,6 +14,16 @@ use nix::unistd::Pid;
 /// How long the broker may take until it serves, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The first argument that makes this program the broker.
+const AS_BROKER: &str = "as-corelog";
+
+/// The broker's arguments, its name first, where this process was started to be one: then it calls
+/// `corelog_server::command_line::main` with them and does nothing else.
+pub fn as_broker() -> Option<Vec<OsString>> {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    (arguments.peek()? == AS_BROKER).then(|| std::iter::once("corelog".into()).chain(arguments.skip(1)).collect())
+}
+
 /// A running `corelog serve`, killed when dropped.
 #[derive(Debug)]
 pub struct BrokerProcess {
@@ -21,22 +32,19 @@ pub struct BrokerProcess {
 }
 
 impl BrokerProcess {
-    /// The broker's binary: the one given, else `corelog` beside this program.
-    pub fn binary(given: Option<&Path>) -> Result<PathBuf> {
-        if let Some(path) = given {
-            return Ok(path.to_path_buf());
-        }
-        let own = std::env::current_exe().context("cannot find this program’s own place")?;
-        let beside = own.with_file_name("corelog");
-        if !beside.exists() {
-            bail!("there is no broker at {}; build it (cargo build --release) or give --broker PATH", beside.display());
-        }
-        Ok(beside)
-    }
-
-    /// Starts it on a free port with its data in `data_dir`, and returns once it serves.
-    pub fn start(binary: &Path, data_dir: &Path, settings: &[String]) -> Result<BrokerProcess> {
-        let mut command = Command::new(binary);
+    /// Starts it on a free port with its data in `data_dir`, and returns once it serves: the binary given, else this
+    /// program once more, which is a broker too (see [`as_broker`]).
+    pub fn start(binary: Option<&Path>, data_dir: &Path, settings: &[String]) -> Result<BrokerProcess> {
+        let mut command = match binary {
+            Some(binary) => Command::new(binary),
+            None => {
+                let mut own = Command::new(std::env::current_exe().context("cannot find this program’s own place")?);
+                own.arg(AS_BROKER);
+                own
+            }
+        };
+        let program = command.get_program().to_owned();
+        let program = program.display();
         command.arg("serve").arg("--data-dir").arg(data_dir).args(["--listen", "127.0.0.1:0"]);
         for setting in settings {
             command.arg("-o").arg(setting);
@@ -46,7 +54,7 @@ impl BrokerProcess {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
+            .with_context(|| format!("cannot start {}", program))?;
         let output = child.stdout.take().expect("stdout is piped");
         let (sender, receiver) = mpsc::channel();
         // The thread reads on to the end, so that the broker never blocks on a full pipe.
@@ -61,7 +69,7 @@ impl BrokerProcess {
         let mut broker = BrokerProcess { child, address: String::new() };
         match address {
             Ok(address) => broker.address = address,
-            Err(_) => bail!("{} did not say that it serves within {PATIENCE:?}", binary.display()),
+            Err(_) => bail!("{} did not say that it serves within {PATIENCE:?}", program),
         }
         Ok(broker)
     }

@@ -6,6 +6,9 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    if let Some(arguments) = corelog_benches::broker_process::as_broker() {
+        return corelog_server::command_line::main(arguments);
+    }
     match corelog_benches::cli::Arguments::parse().execute() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

@@ -9,7 +9,9 @@ use corelog_engine::batch::{
     BatchBuilder, BatchErrorKind, Codec, HEADER_BYTES, Limits, Record, TimestampType, records, scan, validate,
     verify_crc,
 };
-use corelog_engine::log::{LeaderEpochs, OffsetIndex, PartitionMetadata, TimeIndex};
+use corelog_engine::log::{
+    LeaderEpochs, OffsetIndex, PartitionMetadata, Producers, TimeIndex, decode_snapshot, encode_snapshot,
+};
 use corelog_engine::{Epoch, Offset, Position, Timestamp};
 use serde_json::Value;
 
@@ -206,6 +208,44 @@ fn leader_epochs_and_topic_ids_read_and_write_as_kafkas() {
         let read = PartitionMetadata::decode(&path("partition.metadata"), &metadata).expect("Kafka's is good");
         assert_eq!(read.topic_id.to_string(), partition["topic_id"].as_str().expect("an id"));
         assert_eq!(read.encode(), metadata);
+    }
+}
+
+/// A replay of Kafka's batches, transactions among them, gives at each snapshot's offset what Kafka wrote there.
+#[test]
+fn producers_read_and_write_as_kafkas_and_a_replay_of_its_log_gives_them() {
+    let mut compared = 0;
+    for dir in ["golden-0", "stamped-0"] {
+        let mut producers = Producers::default();
+        for (_, base, _) in segments().into_iter().filter(|(other, ..)| other == dir) {
+            let log = file(dir, base, "log");
+            for (position, header) in scan(&log).map(|found| found.expect("good")) {
+                producers.replay(&header, &log[position..position + header.size_bytes()]);
+                let snapshot = format!("{dir}/{:020}.snapshot", header.next_offset().0);
+                if path(&snapshot).exists() {
+                    let theirs = bytes(&snapshot);
+                    let mut read = decode_snapshot(&path(&snapshot), &theirs).expect("Kafka's snapshot is good");
+                    assert_eq!(encode_snapshot(&read), theirs);
+                    // Kafka writes them in the order of a hash map.
+                    read.sort_unstable_by_key(|producer| producer.id);
+                    assert_eq!(encode_snapshot(&producers.to_vec()), encode_snapshot(&read), "{snapshot}");
+                    compared += read.len();
+                }
+            }
+        }
+    }
+    assert!(compared > 5, "{compared} producers");
+}
+
+#[test]
+fn a_damaged_snapshot_is_told_apart_at_every_byte() {
+    let whole = bytes("golden-0/00000000000000000537.snapshot");
+    let path = path("snapshot");
+    for place in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << (place % 8);
+        assert!(decode_snapshot(&path, &bytes).is_err(), "byte {place}");
+        assert!(decode_snapshot(&path, &whole[..place]).is_err(), "cut to {place}");
     }
 }
 

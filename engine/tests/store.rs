@@ -134,6 +134,33 @@ fn a_second_store_in_the_same_directory_is_refused() {
 }
 
 #[test]
+fn a_deleted_partition_gives_its_memory_back() {
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let config = StoreConfig { arena_bytes: 32 << 20, cache_bytes: 16 << 20, ..small(dir.path(), 1) };
+    let store = Store::open(config).expect("opens");
+    let name = TopicPartition::new("short-lived", 0);
+    for _ in 0..4 {
+        create(&store, &name, LogConfig { flush_messages: u64::MAX, ..LogConfig::default() });
+        // More than the cache, so that the oldest is given up too.
+        fill(&store, &name, 0, 400, 1, 60_000);
+        let name = name.clone();
+        let (free, heap) = store
+            .call_blocking(ShardId(0), move |shard| {
+                Box::pin(async move {
+                    shard.delete(&name).await.expect("deleted");
+                    shard.io().sleep(std::time::Duration::from_millis(50)).await;
+                    let counters = shard.io().counters();
+                    (counters.arena_free_bytes, counters.heap_buffers)
+                })
+            })
+            .expect("the shard answers");
+        assert!(free >= 30 << 20, "{free} of {} bytes are free", 32 << 20);
+        assert_eq!(heap, 0, "buffers had to come from the heap");
+    }
+    store.close().expect("closes");
+}
+
+#[test]
 fn thousands_of_partitions_are_created_and_found_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(small(dir.path(), 2)).expect("opens");

@@ -4,10 +4,10 @@ use corelog_engine::{Epoch, Offset, TopicId};
 use corelog_replication::NodeId;
 use corelog_replication::metadata::record::Endpoint;
 use corelog_replication::metadata::{
-    AlterConfig, AlterOperation, ClusterImage, ConfigMap, ConfigResource, Decision, MetadataError, MetadataRecord,
-    NewPartitions, NewTopic, Refusal, Registration, ResourceType, TopicRules, TopicSelector, decide_alter_configs,
-    decide_create_partitions, decide_create_topics, decide_delete_topics, decide_incremental_alter_configs,
-    decide_register_broker,
+    AlterConfig, AlterOperation, ClusterImage, ConfigMap, ConfigResource, ConfigRules, Decision, MetadataError,
+    MetadataRecord, NewPartitions, NewTopic, Refusal, Registration, ResourceType, TopicRules, TopicSelector,
+    decide_alter_configs, decide_create_partitions, decide_create_topics, decide_delete_topics,
+    decide_incremental_alter_configs, decide_register_broker,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -19,13 +19,14 @@ struct Cluster {
     ids: u128,
 }
 
-fn check(_: ResourceType, _: &str, configs: &ConfigMap) -> Result<(), String> {
+fn check(_: ResourceType, _: &str, configs: &ConfigMap) -> Result<(), MetadataError> {
     match configs.get("bad") {
-        Some(value) => Err(format!("bad={value} is not allowed")),
+        Some(value) => Err(MetadataError::new(Refusal::InvalidConfig, format!("bad={value} is not allowed"))),
         None => Ok(()),
     }
 }
 
+const CONFIG_RULES: ConfigRules<'static> = ConfigRules { check: &check, list_default: &|_, _| None };
 const RULES: TopicRules<'static> = TopicRules { partitions: 2, replication_factor: 1, check: &check };
 
 fn registration(node: i32, incarnation: u128) -> Registration {
@@ -101,8 +102,9 @@ fn an_empty_log_begins_with_the_metadata_version_and_the_broker() {
     let cluster = Cluster::of(1);
     assert!(matches!(MetadataRecord::decode(&cluster.log[0]), Ok(MetadataRecord::FeatureLevel(f)) if f.level == 27));
     let broker = cluster.image.broker(NodeId(1)).expect("registered");
-    assert_eq!((broker.epoch, broker.fenced), (1, false), "the epoch is the record's offset");
+    assert_eq!((broker.epoch, broker.fenced), (2, false), "the epoch is the record's offset");
     assert_eq!(cluster.image.features().get("metadata.version"), Some(&27));
+    assert_eq!(cluster.image.features().get("group.version"), Some(&1));
 }
 
 #[test]
@@ -232,10 +234,11 @@ fn settings_change_one_by_one_or_all_at_once() {
     let a = ConfigResource { kind: ResourceType::Topic, name: "a".into() };
     let change =
         |key: &str, operation, value: &str| AlterConfig { key: key.into(), operation, value: Some(value.into()) };
-    let default_of = |key: &str| (key == "cleanup.policy").then(|| "delete".to_string());
+    let list_default = |_: ResourceType, key: &str| (key == "cleanup.policy").then(|| "delete".to_string());
+    let rules = ConfigRules { check: &check, list_default: &list_default };
     let mut alter = |resource: &ConfigResource, changes: Vec<AlterConfig>| {
         let request = [(resource.clone(), changes)];
-        let decision = decide_incremental_alter_configs(&cluster.image, &request, &check, &default_of);
+        let decision = decide_incremental_alter_configs(&cluster.image, &request, rules);
         let reply = cluster.commit(decision).remove(0).map_err(|e| e.refusal.code());
         let now = cluster.image.configs(ResourceType::Topic, "a").cloned().unwrap_or_default();
         (reply, now.into_iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "))
@@ -254,6 +257,7 @@ fn settings_change_one_by_one_or_all_at_once() {
         (vec![change("y", Set, "3"), change("bad", Set, "z")], Err(40), "cleanup.policy=compact y=2"),
         (vec![AlterConfig { key: "y".into(), operation: Set, value: None }], Err(42), "cleanup.policy=compact y=2"),
         (vec![change("never", Delete, "")], Ok(()), "cleanup.policy=compact y=2"),
+        (vec![change("y", Append, "3")], Err(40), "cleanup.policy=compact y=2"),
     ];
     for (changes, reply, now) in steps {
         assert_eq!(alter(&a, changes.clone()), (reply, now.to_string()), "{changes:?}");
@@ -261,7 +265,7 @@ fn settings_change_one_by_one_or_all_at_once() {
     let nowhere = ConfigResource { name: "b".into(), ..a.clone() };
     assert_eq!(alter(&nowhere, vec![]).0, Err(3));
 
-    let whole = [(a.clone(), vec![("y".to_string(), Some("9".to_string())), ("x".to_string(), None)])];
+    let whole = [(a.clone(), vec![("y".to_string(), Some("9".to_string()))])];
     let decision = decide_alter_configs(&cluster.image, &whole, &check);
     assert_eq!(decision.records.len(), 2, "one set, one unset");
     assert!(cluster.commit(decision)[0].is_ok());
@@ -275,7 +279,7 @@ fn a_new_incarnation_begins_a_new_reign_and_the_same_one_does_not() {
     let mut cluster = Cluster::of(2);
     assert!(cluster.create(&[topic("a", 2, 1)])[0].is_ok());
     let same = decide_register_broker(&cluster.image, &registration(1, 1));
-    assert_eq!((same.records.len(), same.reply), (0, Ok(1)));
+    assert_eq!((same.records.len(), same.reply), (0, Ok(2)));
     let end = cluster.log.len() as i64;
     let decision = decide_register_broker(&cluster.image, &registration(1, 99));
     assert_eq!(cluster.commit(decision), Ok(end));
@@ -346,7 +350,7 @@ fn carry_out(cluster: &mut Cluster, incarnation: u128, request: &Request) {
     let alter = |cluster: &mut Cluster, name: &u8, key: &u8, operation, value: Option<String>| {
         let resource = ConfigResource { kind: ResourceType::Topic, name: named(name) };
         let changes = vec![AlterConfig { key: format!("key-{key}"), operation, value }];
-        let decision = decide_incremental_alter_configs(&cluster.image, &[(resource, changes)], &check, &|_| None);
+        let decision = decide_incremental_alter_configs(&cluster.image, &[(resource, changes)], CONFIG_RULES);
         cluster.commit(decision);
     };
     match request {

@@ -13,9 +13,9 @@ use corelog_engine::io::sim::{SimConfig, Simulation, Stop};
 use corelog_engine::shard::{Shard, StoreConfig};
 use corelog_replication::NodeId;
 use corelog_replication::metadata::{
-    AlterConfig, AlterOperation, ClusterImage, ConfigResource, MetadataLog, MetadataRecord, NewPartitions, NewTopic,
-    Registration, ResourceType, TopicRules, TopicSelector, batch, decide_create_partitions, decide_create_topics,
-    decide_delete_topics, decide_incremental_alter_configs, decide_register_broker,
+    AlterConfig, AlterOperation, ClusterImage, ConfigResource, ConfigRules, MetadataLog, MetadataRecord, NewPartitions,
+    NewTopic, Registration, ResourceType, TopicRules, TopicSelector, batch, decide_create_partitions,
+    decide_create_topics, decide_delete_topics, decide_incremental_alter_configs, decide_register_broker,
 };
 use uuid::Uuid;
 
@@ -30,7 +30,11 @@ struct Known {
     changes: u64,
 }
 
-fn allow(_: ResourceType, _: &str, _: &corelog_replication::metadata::ConfigMap) -> Result<(), String> {
+fn allow(
+    _: ResourceType,
+    _: &str,
+    _: &corelog_replication::metadata::ConfigMap,
+) -> Result<(), corelog_replication::metadata::MetadataError> {
     Ok(())
 }
 
@@ -74,7 +78,12 @@ fn decide(io: &Io, image: &ClusterImage, number: u64) -> Vec<MetadataRecord> {
             };
             let resource = ConfigResource { kind: ResourceType::Topic, name: topic };
             let change = AlterConfig { key: format!("key-{}", pick(3)), operation, value };
-            decide_incremental_alter_configs(image, &[(resource, vec![change])], &allow, &|_| None).records
+            decide_incremental_alter_configs(
+                image,
+                &[(resource, vec![change])],
+                ConfigRules { check: &allow, list_default: &|_, _| None },
+            )
+            .records
         }
     }
 }

@@ -11,8 +11,8 @@ use corelog_engine::{Epoch, Offset, Timestamp, TopicId};
 use corelog_replication::NodeId;
 use corelog_replication::metadata::record::{Config, Endpoint, ProducerIds};
 use corelog_replication::metadata::{
-    AlterConfig, AlterOperation, ClusterImage, ConfigResource, Decision, MetadataRecord, NewTopic, Registration,
-    ResourceType, TopicRules, TopicSelector, batch, decide_create_topics, decide_delete_topics,
+    AlterConfig, AlterOperation, ClusterImage, ConfigResource, ConfigRules, Decision, MetadataRecord, NewTopic,
+    Registration, ResourceType, TopicRules, TopicSelector, batch, decide_create_topics, decide_delete_topics,
     decide_incremental_alter_configs, decide_register_broker,
 };
 use uuid::Uuid;
@@ -76,7 +76,11 @@ fn write() -> Written {
     written.commit(&mut image, decision);
     let resource = ConfigResource { kind: ResourceType::Topic, name: "kept".into() };
     let unset = AlterConfig { key: "retention.ms".into(), operation: AlterOperation::Delete, value: None };
-    let decision = decide_incremental_alter_configs(&image, &[(resource, vec![unset])], &allow, &|_| None);
+    let decision = decide_incremental_alter_configs(
+        &image,
+        &[(resource, vec![unset])],
+        ConfigRules { check: &allow, list_default: &|_, _| None },
+    );
     written.commit(&mut image, decision);
     let decision = decide_register_broker(&image, &broker(2));
     written.commit(&mut image, decision).expect("registered again");

@@ -17,9 +17,13 @@ use corelog_replication::metadata::ClusterImage;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
+use crate::config::resource::Dynamic;
 use crate::controller::Controller;
+use crate::fetch_sessions::FetchSessions;
+use crate::groups::Groups;
 use crate::leaders::Leaders;
 use crate::net::{Bound, Connections, Memory};
+use crate::producer_ids::ProducerIds;
 
 /// What all shards of a broker share.
 pub(crate) struct Broker {
@@ -28,6 +32,7 @@ pub(crate) struct Broker {
     pub(crate) settings: Settings,
     pub(crate) controller: Controller,
     pub(crate) connections: Connections,
+    pub(crate) producer_ids: ProducerIds,
     image: ArcSwap<ClusterImage>,
     closing: AtomicBool,
 }
@@ -41,6 +46,7 @@ impl Broker {
             connections: Connections::new(settings.broker.connections_max, settings.broker.connections_per_ip_max),
             settings,
             controller,
+            producer_ids: ProducerIds::default(),
             image: ArcSwap::new(image),
             closing: AtomicBool::new(false),
         }
@@ -53,6 +59,8 @@ impl Broker {
 
     /// Makes `image` what everyone sees.
     pub(crate) fn publish(&self, image: Arc<ClusterImage>) {
+        let (max, per_ip_max) = self.settings.connection_limits(Dynamic::of(&image, self.node));
+        self.connections.limit(max, per_ip_max);
         self.image.store(image);
     }
 
@@ -68,6 +76,8 @@ pub(crate) struct ShardServer {
     pub(crate) shard: Rc<Shard>,
     pub(crate) io: Io,
     pub(crate) leaders: Rc<Leaders>,
+    pub(crate) sessions: FetchSessions,
+    pub(crate) groups: Groups,
     /// Told when the broker shuts down: connections read no more, fetches wait no more.
     pub(crate) shutdown: Arc<Notify>,
     /// Connections of this shard, and told when one has ended.
@@ -89,10 +99,16 @@ impl ShardServer {
         leaders.observe(&shard);
         let server = Rc::new(ShardServer {
             memory: Memory::new(broker.settings.broker.connection_bytes),
+            sessions: FetchSessions::new(
+                broker.settings.broker.fetch_sessions_max,
+                shard.id().0,
+                broker.store.shards(),
+            ),
             broker,
             io: shard.io().clone(),
             shard,
             leaders,
+            groups: Groups::default(),
             shutdown: Arc::new(Notify::new()),
             live: Cell::new(0),
             ended: Notify::new(),
@@ -154,6 +170,7 @@ impl ShardServer {
     /// Tells this shard's connections and listeners of the end.
     pub(crate) fn begin_drain(&self) {
         self.bound.take();
+        self.groups.close();
         self.shutdown.notify_waiters();
     }
 

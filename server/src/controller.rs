@@ -22,6 +22,9 @@ use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
 use crate::broker::ShardServer;
+use crate::config::resource::Dynamic;
+use crate::groups::OFFSETS_TOPIC;
+use crate::protocol::Text;
 use crate::{join, topic_settings};
 
 /// Partitions of one shard that are created at the same time.
@@ -125,9 +128,16 @@ impl ShardServer {
                 MetadataRecord::Partition(partition) => drop(touched.insert(partition.topic)),
                 MetadataRecord::PartitionChange(change) => drop(touched.insert(change.topic)),
                 MetadataRecord::Config(config) if config.resource == ResourceType::Topic => {
+                    let value = config.value.as_deref().unwrap_or_default();
+                    if &*config.key == "cleanup.policy" && value.contains("compact") {
+                        tracing::warn!(topic = %config.name, value, "there is no compaction yet: the topic keeps every record");
+                    }
                     touched.extend(after.topic(&config.name).map(|topic| topic.id));
                 }
-                MetadataRecord::Config(_) => touched.extend(after.topics().iter().map(|topic| topic.id)),
+                // The broker's settings give topics their defaults.
+                MetadataRecord::Config(config) if config.resource == ResourceType::Broker => {
+                    touched.extend(after.topics().iter().map(|topic| topic.id));
+                }
                 MetadataRecord::RemoveTopic(id) => removed.extend(before.topic_by_id(*id).cloned()),
                 _ => {}
             }
@@ -138,14 +148,29 @@ impl ShardServer {
         // is created, so that whoever is told of one finds it.
         self.broker.publish(Arc::new(after.clone()));
         self.remove(removed.iter().map(|topic| &**topic)).await;
+        self.forget_offsets(&removed).await;
+    }
+
+    /// Groups forget the offsets of topics that are gone.
+    async fn forget_offsets(self: &Rc<Self>, removed: &[Arc<TopicImage>]) {
+        let topics: Vec<Text> = removed.iter().map(|topic| Text::from(&*topic.name)).collect();
+        if topics.is_empty() {
+            return;
+        }
+        let forgotten =
+            self.on_all_coordinators(move |coordinator, _, effects| coordinator.forget_topics(effects, &topics));
+        if let Some(code) = forgotten.await.into_iter().find_map(std::result::Result::err) {
+            tracing::warn!(%code, "some groups keep offsets of a topic that is gone");
+        }
     }
 
     /// Creates the partitions of these topics that this broker has to hold and does not, and leads those it has to lead.
     async fn lead<'a>(self: &Rc<Self>, image: &ClusterImage, topics: impl Iterator<Item = &'a Arc<TopicImage>>) {
+        let defaults = self.broker.settings.topic_defaults(Dynamic::of(image, self.broker.node));
         let mut work: ByShard<(TopicPartition, TopicId, LogConfig, Assignment)> = ByShard::new();
         for topic in topics {
             let overrides = image.configs(ResourceType::Topic, &topic.name);
-            let settings = topic_settings::resolve(&self.broker.settings, &topic.name, overrides);
+            let settings = topic_settings::resolve(&defaults, &topic.name, overrides);
             let config = topic_settings::log_config(&self.broker.settings, &settings);
             for (index, partition) in
                 (0..).zip(&topic.partitions).filter(|(_, partition)| partition.leader == self.broker.node)
@@ -169,7 +194,11 @@ impl ShardServer {
             } else {
                 server.shard.create(&name, id, config).await?;
             }
-            server.leaders.lead(&server.shard, &name, &assignment)
+            server.leaders.lead(&server.shard, &name, &assignment)?;
+            if *name.topic == *OFFSETS_TOPIC {
+                server.groups.host(&server, &name, id);
+            }
+            Ok(())
         })
         .await;
     }
@@ -185,6 +214,9 @@ impl ShardServer {
         }
         self.each_shard(work, |server, name| async move {
             server.leaders.forget(&name);
+            if *name.topic == *OFFSETS_TOPIC {
+                server.groups.release(name.partition);
+            }
             server.shard.delete(&name).await
         })
         .await;

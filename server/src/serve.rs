@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use corelog_engine::io::Io;
+use corelog_engine::io::{Io, IoFacts};
 use corelog_engine::shard::{ShardId, Store, StoreConfig};
 use corelog_engine::{Error, Result, TopicPartition};
 use corelog_replication::NodeId;
@@ -71,7 +71,16 @@ fn shards(store: &Store) -> impl Iterator<Item = ShardId> + use<> {
 /// Whatever keeps it from serving, with what to do about it.
 pub fn serve(settings: Settings) -> Result<Running> {
     let addrs = settings.broker.listeners.iter().map(resolve).collect::<Result<Vec<SocketAddr>>>()?;
+    let began = Instant::now();
     let store = Store::open(store_config(&settings.engine))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %settings.engine.dir.display(),
+        partitions = store.partitions().len(),
+        shards = store.shards(),
+        ms = began.elapsed().as_millis() as u64,
+        "the store is open",
+    );
     let opened = store.clone();
     start(settings, store, addrs).inspect_err(|_| {
         // The first fault is the one to tell.
@@ -100,7 +109,24 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
         Box::pin(async move { ShardServer::here().start_controller(endpoints, identity.directory).await })
     })??;
     for shard in shards(&store) {
-        store.call_blocking(shard, |_| Box::pin(async { net::accept(&ShardServer::here()) }))?;
+        let facts = store.call_blocking(shard, |shard| {
+            Box::pin(async move {
+                net::accept(&ShardServer::here());
+                shard.io().facts()
+            })
+        })?;
+        let IoFacts { ring_mode, direct, registered_buffers, arena_bytes, huge_pages_bytes_granted, core, .. } = facts;
+        let core = core.map_or("any".to_owned(), |core| core.to_string());
+        tracing::info!(
+            shard = shard.0,
+            core,
+            ?ring_mode,
+            direct,
+            registered_buffers,
+            arena_bytes,
+            huge_pages_bytes_granted,
+            "a shard serves"
+        );
     }
     Ok(Running { addr: bound[0], broker })
 }

@@ -119,3 +119,22 @@ fn a_start_that_cannot_be_is_one_line_and_exit_code_1() {
     }
     end(child, Signal::SIGTERM);
 }
+
+#[test]
+fn damage_stops_the_start_with_its_place_and_what_to_do_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let (child, addr) = start(&data, &[]);
+    Client::connect(addr).create("t", 2, &[]);
+    // As `timeout` does: to the process, and at once to its group. That is one wish.
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("it runs");
+    end(child, Signal::SIGTERM);
+    let path = data.join("corelog-checkpoint-0");
+    let mut bytes = std::fs::read(&path).expect("it is there");
+    bytes[20] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    let (code, error) = said(corelog().arg("--data-dir").arg(&data).output().expect("it runs"));
+    let told = error.contains("corelog-checkpoint-0 at byte 0 is damaged") && error.contains("corelog verify");
+    assert!(code == Some(1) && told, "{error}");
+    assert_eq!(std::fs::read(&path).expect("it is there"), bytes);
+}

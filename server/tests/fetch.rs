@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use corelog_engine::TopicId;
 use corelog_engine::batch::Codec;
 use corelog_server::protocol::ErrorCode;
-use corelog_server::protocol::fetch::{Fetch, FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use corelog_server::protocol::fetch::{Fetch, FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
 use corelog_server::protocol::list_offsets::{
     EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD, LATEST, LATEST_TIERED, ListOffsets, ListOffsetsPartition,
     ListOffsetsRequest, ListOffsetsTopic, MAX_TIMESTAMP,
@@ -198,7 +198,7 @@ fn partitions_epochs_ids_and_sessions_that_are_not_there_are_errors() {
     let session = FetchRequest { session_id: 5, session_epoch: 3, ..fetch_request("t", 0, 0) };
     assert_eq!(client.call::<Fetch>(12, &session).error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
     let new_session = FetchRequest { session_epoch: 0, ..fetch_request("t", 0, 0) };
-    assert_eq!(client.call::<Fetch>(12, &new_session).session_id, 0);
+    assert_ne!(client.call::<Fetch>(12, &new_session).session_id, 0);
 }
 
 #[test]
@@ -319,4 +319,86 @@ fn a_reader_that_goes_on_from_what_it_got_sees_every_record_once() {
             }
         }
     }
+}
+
+#[test]
+fn a_session_tells_what_is_new_and_is_closed_by_its_client() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    let mut other = broker.client();
+    client.create("t", 4, &[]);
+    let partitions: Vec<_> = (0..4)
+        .map(|partition| FetchPartition { partition, partition_max_bytes: 1 << 20, ..Default::default() })
+        .collect();
+    let topic = |partitions: Vec<FetchPartition>| FetchTopic { topic: "t".into(), partitions, ..Default::default() };
+    let request = |session_id, session_epoch, partitions: Vec<FetchPartition>| FetchRequest {
+        session_id,
+        session_epoch,
+        max_bytes: 50 << 20,
+        topics: if partitions.is_empty() { Vec::new() } else { vec![topic(partitions)] },
+        ..Default::default()
+    };
+    let opened = client.call::<Fetch>(12, &request(0, 0, partitions.clone()));
+    let session = opened.session_id;
+    assert!(session > 0 && opened.responses[0].partitions.len() == 4);
+    let nothing = client.call::<Fetch>(12, &request(session, 1, vec![]));
+    assert_eq!((nothing.error_code, nothing.session_id, nothing.responses.len()), (ErrorCode::NONE, session, 0));
+
+    // Waits for a produce, and wakes at once.
+    let waiting = FetchRequest { max_wait_ms: 15_000, min_bytes: 1, ..request(session, 2, vec![]) };
+    let began = std::time::Instant::now();
+    client.send::<Fetch>(12, &waiting);
+    std::thread::sleep(Duration::from_millis(50));
+    other.produce("t", 2, batch(&["new"]));
+    let (_, woken) = client.receive::<Fetch>(12);
+    assert!(began.elapsed() < Duration::from_secs(5), "it waited for the deadline");
+    let [told] = &woken.responses[0].partitions[..] else { panic!("one partition: {woken:?}") };
+    assert_eq!((told.partition_index, values(told)), (2, vec![(0, "new".to_string())]));
+
+    // The reader goes on, and one partition is forgotten.
+    let next = FetchPartition { partition: 2, fetch_offset: 1, partition_max_bytes: 1 << 20, ..Default::default() };
+    let mut change = request(session, 3, vec![next]);
+    change.forgotten_topics_data =
+        vec![ForgottenTopic { topic: "t".into(), partitions: vec![0], ..Default::default() }];
+    assert_eq!(client.call::<Fetch>(12, &change).responses.len(), 0);
+    other.produce("t", 0, batch(&["unseen"]));
+    other.produce("t", 3, batch(&["seen"]));
+    let seen = client.call::<Fetch>(12, &request(session, 4, vec![]));
+    assert_eq!(seen.responses[0].partitions.iter().map(|p| p.partition_index).collect::<Vec<_>>(), [3]);
+
+    let wrong = client.call::<Fetch>(12, &request(session, 9, vec![]));
+    assert_eq!(wrong.error_code, ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+    let by_id = client.call::<Fetch>(13, &request(session, 5, vec![]));
+    assert_eq!(by_id.error_code, ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
+    let closed = client.call::<Fetch>(12, &request(session, -1, partitions));
+    assert_eq!((closed.session_id, closed.responses[0].partitions.len()), (0, 4));
+    let gone = client.call::<Fetch>(12, &request(session, 5, vec![]));
+    assert_eq!(gone.error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+}
+
+#[test]
+fn partitions_of_several_shards_share_the_bytes_of_a_fetch() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    client.create("t", 8, &[]);
+    let value = "x".repeat(1000);
+    for partition in 0..8 {
+        for _ in 0..10 {
+            client.produce("t", partition, batch(&[&value]));
+        }
+    }
+    let fetch = |client: &mut Client, max_bytes| {
+        let partitions =
+            (0..8).map(|partition| FetchPartition { partition, partition_max_bytes: 1 << 20, ..Default::default() });
+        let topics = vec![FetchTopic { topic: "t".into(), partitions: partitions.collect(), ..Default::default() }];
+        let response = client.call::<Fetch>(12, &FetchRequest { max_bytes, topics, ..Default::default() });
+        let partitions = response.responses.into_iter().flat_map(|topic| topic.partitions);
+        partitions.map(|data| values(&data).len()).collect::<Vec<_>>()
+    };
+    assert_eq!(fetch(&mut client, i32::MAX), [10; 8]);
+    let some = fetch(&mut client, 30_000);
+    let records: usize = some.iter().sum();
+    assert!((10..=30).contains(&records), "{some:?}");
+    let least = fetch(&mut client, 1);
+    assert_eq!(least.iter().sum::<usize>(), 1, "one batch, however small the limit: {least:?}");
 }

@@ -5,13 +5,13 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog_engine::batch::{BatchBuilder, Codec};
+use corelog_engine::batch::{BatchBuilder, BatchHeader, Codec};
 use corelog_engine::{Offset, Timestamp, TopicId};
 use corelog_server::protocol::ErrorCode;
 use corelog_server::protocol::fetch::{Fetch, FetchPartition, FetchRequest, FetchTopic};
 use corelog_server::protocol::metadata::{Metadata, MetadataRequest};
 use corelog_server::protocol::produce::{PartitionProduceData, Produce, ProduceRequest, TopicProduceData};
-use support::{TestBroker, batch, fetch_request, now, only, produce_request, timed_batch, values};
+use support::{Client, TestBroker, batch, fetch_request, now, only, produce_request, timed_batch, values};
 
 #[test]
 fn what_is_produced_in_any_version_is_fetched_in_any_version() {
@@ -256,4 +256,32 @@ fn crc32c(bytes: &[u8]) -> u32 {
         }
     }
     !crc
+}
+
+#[test]
+fn a_topic_with_a_codec_of_its_own_stores_every_batch_with_it() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[("compression.type", "zstd"), ("compression.zstd.level", "5")]);
+    let stored = |client: &mut Client, offset| {
+        let data = client.fetch("t", 0, offset);
+        let bytes = data.records.as_ref().expect("records").to_bytes();
+        let header = BatchHeader::parse(&bytes).expect("a batch");
+        (header.codec().expect("a codec"), values(&data)[0].clone())
+    };
+    let text = "again and again ".repeat(100);
+    for (offset, codec) in Codec::ALL.into_iter().enumerate() {
+        let answer = client.produce("t", 0, timed_batch(codec, &[(now(), &text)]));
+        assert_eq!((answer.error_code, answer.base_offset), (ErrorCode::NONE, offset as i64), "{codec}");
+        assert_eq!(stored(&mut client, offset as i64), (Codec::Zstd, (offset as i64, text.clone())), "{codec}");
+    }
+    // What is damaged is refused, not given a new checksum.
+    let mut damaged = timed_batch(Codec::Gzip, &[(now(), &text)]);
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    assert_eq!(client.produce("t", 0, damaged).error_code, ErrorCode::CORRUPT_MESSAGE);
+
+    client.create("plain", 1, &[("compression.type", "uncompressed"), ("max.message.bytes", "1000")]);
+    let large = client.produce("plain", 0, timed_batch(Codec::Gzip, &[(now(), &text)]));
+    assert_eq!(large.error_code, ErrorCode::MESSAGE_TOO_LARGE, "as large as it would be stored");
 }

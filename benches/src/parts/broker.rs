@@ -74,7 +74,7 @@ impl Default for LoadArguments {
 /// The parameters of *broker*.
 #[derive(Clone, Debug, Default, Args)]
 pub struct BrokerArguments {
-    /// The broker’s binary [default: corelog beside this program]
+    /// The broker’s binary [default: the same broker, built into this program]
     #[arg(long)]
     pub broker: Option<PathBuf>,
     /// Settings for the broker, as its -o
@@ -120,9 +120,8 @@ enum Action {
 /// Measures a corelog of our own.
 pub fn run(run: &mut Run, arguments: &BrokerArguments) -> Result<Part> {
     run.progress.part("broker", "produce and fetch over the Kafka protocol");
-    let binary = BrokerProcess::binary(arguments.broker.as_deref())?;
     let scratch = run.scratch("broker")?;
-    let broker = BrokerProcess::start(&binary, scratch.path(), &arguments.settings)?;
+    let broker = BrokerProcess::start(arguments.broker.as_deref(), scratch.path(), &arguments.settings)?;
     let target = Target { bootstrap: broker.address().to_owned(), pid: Some(broker.pid()), name: "corelog".to_owned() };
     warm_up(run, &target, &arguments.load, scratch.path())?;
     let mut part = Part::new("broker", "The broker over the Kafka protocol", &TEXT);

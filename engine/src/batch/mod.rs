@@ -10,6 +10,7 @@ mod builder;
 pub mod codec;
 mod error;
 mod header;
+mod recompress;
 mod records;
 mod scan;
 mod shape;
@@ -21,6 +22,7 @@ pub use builder::BatchBuilder;
 pub use codec::Codec;
 pub use error::{BatchError, BatchErrorKind};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
+pub use recompress::{Compression, recompress};
 pub use records::{Record, RecordHeader, RecordHeaders, RecordIter, Records, records};
 pub use scan::{Scan, scan};
 pub use validate::{

@@ -1,6 +1,6 @@
 //! The settings of one log, under Kafka's names and with Kafka's defaults, but durable.
 
-use crate::batch::TimestampType;
+use crate::batch::{Compression, TimestampType};
 
 /// What happens to old segments (`cleanup.policy`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +39,8 @@ pub struct LogConfig {
     pub flush_ms: Option<u64>,
     /// `max.message.bytes`: the largest record batch.
     pub max_batch_bytes: u32,
+    /// `compression.type` with its level: what clients' batches are stored with; `None` leaves them as they come.
+    pub compression: Option<Compression>,
     /// `message.timestamp.type`.
     pub timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`: how far behind the clock a record's timestamp may be.
@@ -64,6 +66,7 @@ impl Default for LogConfig {
             flush_messages: 1,
             flush_ms: None,
             max_batch_bytes: (1 << 20) + 12,
+            compression: None,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,

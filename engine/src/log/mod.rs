@@ -1,4 +1,4 @@
-//! One replica's log: its segments in Apache Kafka's format, their sparse indexes, and its leader epochs.
+//! One replica's log: its segments in Apache Kafka's format, their sparse indexes, its leader epochs and producers.
 
 mod config;
 pub mod leader_epochs;
@@ -8,6 +8,8 @@ pub mod offset_index;
 mod open_segment;
 pub mod partition_metadata;
 mod points_file;
+pub mod producer_snapshot;
+pub mod producers;
 mod sealed_segment;
 mod segment_file;
 mod segment_index;
@@ -21,6 +23,8 @@ pub use offset_index::{IndexPoint, OffsetIndex};
 pub use open_segment::{OpenSegment, SegmentState, SegmentWrite, Times};
 pub use partition_metadata::PartitionMetadata;
 pub use points_file::{POINT_RECORD_BYTES, decode_points, encode_points};
+pub use producer_snapshot::{decode_snapshot, encode_snapshot};
+pub use producers::{Producer, ProducerError, Producers, SequencedBatch, Verdict};
 pub use sealed_segment::{SealedSegment, segment_base_of, segment_file_name};
 pub use segment_file::SegmentFile;
 pub use segment_index::SegmentIndex;

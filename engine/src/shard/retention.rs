@@ -38,6 +38,30 @@ impl Shard {
         Ok(start)
     }
 
+    /// The bytes of a partition's segments.
+    pub async fn log_bytes(self: &Rc<Self>, name: &TopicPartition) -> Result<u64> {
+        let partition = self.partition(name)?;
+        let (_, sealed, open) = self.sizes(&partition).await?;
+        Ok(sealed.iter().sum::<u64>() + open)
+    }
+
+    /// The sealed segments that are not deleted, the bytes of each, and the bytes of the open ones.
+    async fn sizes(&self, partition: &Rc<Partition>) -> Result<(Vec<Rc<SealedSegment>>, Vec<u64>, u64)> {
+        let _work = partition.work();
+        let sealed: Vec<Rc<SealedSegment>> = {
+            let log = partition.log.borrow();
+            let start = log.offsets().start;
+            let live = |segment: &&Rc<SealedSegment>| log.segment_after(segment.base).is_some_and(|next| next > start);
+            log.sealed().iter().filter(live).cloned().collect()
+        };
+        let mut sizes = Vec::with_capacity(sealed.len());
+        for segment in &sealed {
+            sizes.push(self.sealed_size(segment).await?.0);
+        }
+        let open: u64 = partition.log.borrow().open_segments().map(|segment| segment.end().0).sum();
+        Ok((sealed, sizes, open))
+    }
+
     /// Kafka's rules (`UnifiedLog.deleteOldSegments`): by size while what is left is at least `retention.bytes`, then by the age of
     /// a segment's largest timestamp; only whole segments, only below the high watermark. An active segment that
     /// is too old is rolled first.
@@ -64,16 +88,7 @@ impl Shard {
     async fn expired_before(&self, partition: &Rc<Partition>, config: &LogConfig, now: Timestamp) -> Result<Offset> {
         let _work = partition.work();
         let mut start = partition.offsets().start;
-        let sealed: Vec<Rc<SealedSegment>> = {
-            let log = partition.log.borrow();
-            let live = |segment: &&Rc<SealedSegment>| log.segment_after(segment.base).is_some_and(|next| next > start);
-            log.sealed().iter().filter(live).cloned().collect()
-        };
-        let mut sizes = Vec::with_capacity(sealed.len());
-        for segment in &sealed {
-            sizes.push(self.sealed_size(segment).await?.0);
-        }
-        let open: u64 = partition.log.borrow().open_segments().map(|segment| segment.end().0).sum();
+        let (sealed, sizes, open) = self.sizes(partition).await?;
         let mut total = sizes.iter().sum::<u64>() + open;
         for (segment, size) in sealed.iter().zip(sizes) {
             let Some(next) = partition.log.borrow().segment_after(segment.base) else { break };

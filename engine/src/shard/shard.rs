@@ -220,6 +220,8 @@ impl Shard {
         self.partitions.borrow_mut().remove(name);
         partition.delete();
         self.recount(&partition, &partition.log.borrow());
+        // The queue would keep its memory until others hold too much.
+        self.evictable.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
         self.partitions_gone.set(true);
         // What is under way would else miss its files, or find those of a partition that gets the name next.
         while partition.is_at_work() {
@@ -309,6 +311,11 @@ impl Shard {
             keyed: config.is_compacted(),
             origin: options.origin,
         };
+        let recompressed = match config.compression {
+            Some(wanted) if options.origin == Origin::Client => batch::recompress(bytes, wanted, &limits)?,
+            _ => None,
+        };
+        let bytes = recompressed.as_deref().unwrap_or(bytes);
         let batch = batch::validate(bytes, &limits)?;
         let appended = log.append(&self.io, &batch, now);
         self.recount(partition, &log);

@@ -3,16 +3,10 @@
 use uuid::Uuid;
 
 use super::decision::{Decision, MetadataError, Refusal};
+use super::features::{self, METADATA_VERSION_FEATURE};
 use super::image::ClusterImage;
-use super::record::{Endpoint, FeatureLevel, FeatureRange, MetadataRecord, PartitionChange, RegisterBroker};
+use super::record::{Endpoint, MetadataRecord, PartitionChange, RegisterBroker};
 use crate::NodeId;
-
-/// `metadata.version` 4.1-IV1: the records of this module are those of Kafka 4.1.
-pub const METADATA_VERSION: i16 = 27;
-/// The lowest `metadata.version` that a 4.x broker accepts, 3.3-IV3.
-pub const METADATA_VERSION_MIN: i16 = 7;
-/// The feature by which the formats of the metadata log are known.
-pub const METADATA_VERSION_FEATURE: &str = "metadata.version";
 
 /// What a broker says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +23,7 @@ pub struct Registration {
     pub directories: Vec<Uuid>,
 }
 
-/// Registers a broker and gives its epoch. In an empty log this first finalises [`METADATA_VERSION_FEATURE`], as every
+/// Registers a broker and gives its epoch. In an empty log this first finalises the features, as every
 /// metadata log of Kafka's begins.
 ///
 /// Every partition the broker leads begins a new reign: what a follower or consumer knows of the reign before may not have
@@ -37,8 +31,7 @@ pub struct Registration {
 pub fn decide_register_broker(image: &ClusterImage, broker: &Registration) -> Decision<Result<i64, MetadataError>> {
     let mut records = Vec::new();
     if !image.features().contains_key(METADATA_VERSION_FEATURE) {
-        let (name, level) = (METADATA_VERSION_FEATURE.into(), METADATA_VERSION);
-        records.push(MetadataRecord::FeatureLevel(FeatureLevel { name, level }));
+        records.extend(features::first_levels());
     }
     if let Some(present) = image.broker(broker.node).filter(|present| present.incarnation == broker.incarnation) {
         return Decision::only(Ok(present.epoch));
@@ -53,11 +46,7 @@ pub fn decide_register_broker(image: &ClusterImage, broker: &Registration) -> De
         incarnation: broker.incarnation,
         epoch,
         endpoints: broker.endpoints.clone(),
-        features: vec![FeatureRange {
-            name: METADATA_VERSION_FEATURE.into(),
-            min: METADATA_VERSION_MIN,
-            max: METADATA_VERSION,
-        }],
+        features: features::supported(),
         rack: broker.rack.as_deref().map(Into::into),
         fenced: false,
         directories: broker.directories.clone(),

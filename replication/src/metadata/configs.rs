@@ -11,8 +11,17 @@ use super::image::ClusterImage;
 use super::record::{Config, MetadataRecord, ResourceType};
 use super::topics::{repeated, unknown};
 
-/// Whether a resource may have these settings; the error is a sentence for the client.
-pub type ConfigCheck<'a> = &'a dyn Fn(ResourceType, &str, &ConfigMap) -> Result<(), String>;
+/// Whether a resource may have these settings: its type, its name, what it would have.
+pub type ConfigCheck<'a> = &'a dyn Fn(ResourceType, &str, &ConfigMap) -> Result<(), MetadataError>;
+
+/// What is known of settings where settings are known.
+#[derive(Clone, Copy)]
+pub struct ConfigRules<'a> {
+    /// Whether a resource may have its settings.
+    pub check: ConfigCheck<'a>,
+    /// The items of a list at its default, by the resource's type and the setting; `None` for what is no list.
+    pub list_default: &'a dyn Fn(ResourceType, &str) -> Option<String>,
+}
 
 /// A resource that has settings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,15 +72,13 @@ pub struct AlterConfig {
     pub value: Option<String>,
 }
 
-/// Changes single settings. A list is appended to from its present value, or from what `default_of` gives for a setting
-/// that is at its default.
+/// Changes single settings. A list is appended to from its present value, or from its default.
 pub fn decide_incremental_alter_configs(
     image: &ClusterImage,
     resources: &[(ConfigResource, Vec<AlterConfig>)],
-    check: ConfigCheck<'_>,
-    default_of: &dyn Fn(&str) -> Option<String>,
+    rules: ConfigRules<'_>,
 ) -> Decision<Vec<Result<(), MetadataError>>> {
-    decide(image, resources, check, |present, changes| {
+    decide(image, resources, rules.check, |resource, present, changes| {
         let repeated = repeated(changes.iter().map(|change| change.key.as_str()));
         if let Some(key) = repeated.iter().min() {
             let message = format!("Error due to duplicate config keys: {key}");
@@ -79,7 +86,7 @@ pub fn decide_incremental_alter_configs(
         }
         let mut wanted = present.clone();
         for change in changes {
-            apply(&mut wanted, change, default_of)?;
+            apply(&mut wanted, change, &|key| (rules.list_default)(resource.kind, key))?;
         }
         Ok(wanted)
     })
@@ -91,7 +98,16 @@ pub fn decide_alter_configs(
     resources: &[(ConfigResource, Settings)],
     check: ConfigCheck<'_>,
 ) -> Decision<Vec<Result<(), MetadataError>>> {
-    decide(image, resources, check, |_, settings| {
+    decide(image, resources, check, |_, _, settings| {
+        let repeated = repeated(settings.iter().map(|(key, _)| key.as_str()));
+        if let Some(key) = repeated.iter().min() {
+            let message = format!("Error due to duplicate config keys: {key}");
+            return Err(MetadataError::new(Refusal::InvalidRequest, message));
+        }
+        if let Some((key, _)) = settings.iter().find(|(_, value)| value.is_none()) {
+            let message = format!("Null value not supported for : {key}");
+            return Err(MetadataError::new(Refusal::InvalidRequest, message));
+        }
         let set = settings.iter().filter_map(|(key, value)| Some((key.as_str().into(), value.as_deref()?.into())));
         Ok(set.collect())
     })
@@ -101,7 +117,7 @@ fn decide<C>(
     image: &ClusterImage,
     resources: &[(ConfigResource, Vec<C>)],
     check: ConfigCheck<'_>,
-    want: impl Fn(&ConfigMap, &[C]) -> Result<ConfigMap, MetadataError>,
+    want: impl Fn(&ConfigResource, &ConfigMap, &[C]) -> Result<ConfigMap, MetadataError>,
 ) -> Decision<Vec<Result<(), MetadataError>>> {
     let mut records = Vec::new();
     let reply = resources
@@ -117,9 +133,8 @@ fn decide<C>(
             }
             let nothing = ConfigMap::new();
             let present = image.configs(resource.kind, &resource.name).unwrap_or(&nothing);
-            let wanted = want(present, changes)?;
-            check(resource.kind, &resource.name, &wanted)
-                .map_err(|reason| MetadataError::new(Refusal::InvalidConfig, reason))?;
+            let wanted = want(resource, present, changes)?;
+            check(resource.kind, &resource.name, &wanted)?;
             records.extend(difference(resource, present, &wanted));
             Ok(())
         })
@@ -130,7 +145,7 @@ fn decide<C>(
 fn apply(
     settings: &mut ConfigMap,
     change: &AlterConfig,
-    default_of: &dyn Fn(&str) -> Option<String>,
+    list_default: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), MetadataError> {
     let key: Arc<str> = change.key.as_str().into();
     if change.operation == AlterOperation::Delete {
@@ -145,7 +160,12 @@ fn apply(
         settings.insert(key, value.into());
         return Ok(());
     }
-    let present = settings.get(&key).map(|value| value.to_string()).or_else(|| default_of(&key)).unwrap_or_default();
+    let default = list_default(&key).ok_or_else(|| {
+        let operation = if change.operation == AlterOperation::Append { "APPEND" } else { "SUBTRACT" };
+        let message = format!("Can't {operation} to key {key} because its type is not LIST.");
+        MetadataError::new(Refusal::InvalidConfig, message)
+    })?;
+    let present = settings.get(&key).map_or(default, |value| value.to_string());
     let mut items: Vec<&str> = items(&present).collect();
     for item in self::items(value) {
         let at = items.iter().position(|present| *present == item);

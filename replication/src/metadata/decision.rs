@@ -46,6 +46,8 @@ pub enum Refusal {
     PolicyViolation,
     /// The topic is not for clients to create or change.
     Forbidden,
+    /// A feature cannot have this level.
+    InvalidUpdateVersion,
     /// A newer incarnation of the broker is registered.
     StaleBrokerEpoch,
 }
@@ -65,6 +67,7 @@ impl Refusal {
             Refusal::InvalidRequest => 42,
             Refusal::PolicyViolation => 44,
             Refusal::StaleBrokerEpoch => 77,
+            Refusal::InvalidUpdateVersion => 95,
             Refusal::UnknownTopicId => 100,
         }
     }

@@ -7,7 +7,8 @@
 //! * [`record`], `wire`: the records, in Apache Kafka's own formats.
 //! * [`image`]: the state, and what each record does to it. [`batch`]: decisions as
 //!   record batches. [`log`]: the log that has them, on a shard of the engine.
-//! * [`topics`], [`partitions`], [`configs`], [`brokers`]: the decisions. [`name`]: what a topic may be called.
+//! * [`topics`], [`partitions`], [`configs`], [`brokers`], [`features`], [`producer_ids`]: the decisions. [`name`]: what a topic
+//!   may be called.
 //! * [`meta_properties`]: who a data directory belongs to.
 
 use corelog_engine::TopicId;
@@ -17,11 +18,13 @@ pub mod batch;
 pub mod brokers;
 pub mod configs;
 pub mod decision;
+pub mod features;
 pub mod image;
 pub mod log;
 pub mod meta_properties;
 pub mod name;
 pub mod partitions;
+pub mod producer_ids;
 pub mod record;
 pub mod topics;
 mod wire;
@@ -29,14 +32,16 @@ mod wire;
 pub use batch::BatchFault;
 pub use brokers::{Registration, decide_register_broker};
 pub use configs::{
-    AlterConfig, AlterOperation, ConfigCheck, ConfigResource, Settings, decide_alter_configs,
+    AlterConfig, AlterOperation, ConfigCheck, ConfigResource, ConfigRules, Settings, decide_alter_configs,
     decide_incremental_alter_configs,
 };
 pub use decision::{Decision, MetadataError, Refusal};
+pub use features::{FeatureUpdate, UpgradeType, decide_update_features};
 pub use image::{ClusterImage, ConfigMap, PartitionImage, ReplayError, TopicImage};
 pub use log::MetadataLog;
 pub use meta_properties::MetaProperties;
 pub use partitions::{NewPartitions, decide_create_partitions};
+pub use producer_ids::{PRODUCER_IDS_PER_BLOCK, decide_producer_ids};
 pub use record::{MetadataRecord, ResourceType};
 pub use topics::{
     CreatedTopic, DeletedTopic, NewTopic, TopicRules, TopicSelector, decide_create_topics, decide_delete_topics,

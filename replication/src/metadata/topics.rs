@@ -215,7 +215,7 @@ pub(super) fn place(
 }
 
 /// Checks replicas that a client chose for one partition.
-pub(super) fn check_replicas(image: &ClusterImage, partition: i32, replicas: &[NodeId]) -> Result<(), MetadataError> {
+pub fn check_replicas(image: &ClusterImage, partition: i32, replicas: &[NodeId]) -> Result<(), MetadataError> {
     let wrong = |message| Err(MetadataError::new(Refusal::InvalidReplicaAssignment, message));
     if replicas.is_empty() {
         return wrong(format!("The manual partition assignment of partition {partition} has no replicas."));
@@ -327,7 +327,6 @@ fn check_configs(topic: &NewTopic, rules: &TopicRules<'_>) -> Result<ConfigMap, 
     }
     let given = topic.configs.iter().filter_map(|(key, value)| Some((key.as_str().into(), value.as_deref()?.into())));
     let configs: ConfigMap = given.collect();
-    (rules.check)(ResourceType::Topic, &topic.name, &configs)
-        .map_err(|reason| MetadataError::new(Refusal::InvalidConfig, reason))?;
+    (rules.check)(ResourceType::Topic, &topic.name, &configs)?;
     Ok(configs)
 }

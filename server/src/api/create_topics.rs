@@ -5,25 +5,24 @@ use corelog_replication::NodeId;
 use corelog_replication::metadata::{ConfigMap, CreatedTopic, Decision, NewTopic, TopicRules, decide_create_topics};
 
 use super::{Call, errors};
-use crate::config::Settings;
+use crate::config::resource::Dynamic;
+use crate::described;
 use crate::protocol::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::protocol::{ErrorCode, Text};
-use crate::topic_settings;
 
 pub(super) async fn handle(call: Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let names: Vec<Text> = request.topics.iter().map(|topic| topic.name.clone()).collect();
     let topics = request.topics.into_iter().map(|topic| new_topic(topic, call.version)).collect();
     let outcomes = create(&call, topics, request.validate_only).await;
-    let settings = &call.server.broker.settings;
     let topics = names.into_iter().zip(outcomes).map(|(name, outcome)| match outcome {
         Ok(created) => CreatableTopicResult {
             name,
             topic_id: if request.validate_only { TopicId::ZERO } else { created.id },
             num_partitions: created.partitions,
             replication_factor: created.replication_factor,
-            configs: Some(configs(settings, &created.configs)),
+            configs: Some(configs(&call, &created.configs)),
             ..Default::default()
         },
         Err((error_code, message)) => {
@@ -46,7 +45,7 @@ pub(super) async fn create(
         let rules = TopicRules {
             partitions: settings.broker.partitions,
             replication_factor: settings.broker.replication_factor,
-            check: &|resource, name, configs| settings.topics.check_resource(resource, name, configs),
+            check: &|resource, name, configs| settings.check_resource(image, resource, name, configs),
         };
         let Decision { records, reply } = decide_create_topics(image, &topics, &rules, TopicId::random);
         if validate_only { Decision::only(reply) } else { Decision { records, reply } }
@@ -87,14 +86,17 @@ fn new_topic(topic: CreatableTopic, version: i16) -> NewTopic {
 }
 
 /// All settings of the new topic, with where each comes from (KIP-525).
-fn configs(settings: &Settings, overrides: &ConfigMap) -> Vec<CreatableTopicConfigs> {
-    let described = topic_settings::describe(settings, overrides).into_iter();
+fn configs(call: &Call, overrides: &ConfigMap) -> Vec<CreatableTopicConfigs> {
+    let broker = &call.server.broker;
+    let image = broker.image();
+    let described = described::topic(&broker.settings, Dynamic::of(&image, broker.node), overrides).into_iter();
     described
         .map(|setting| CreatableTopicConfigs {
-            name: Text::from_static(setting.name),
-            value: Some(Text::from(setting.value)),
+            name: Text::from_static(setting.key.name),
+            read_only: setting.read_only,
             config_source: setting.source as i8,
-            ..Default::default()
+            is_sensitive: setting.is_sensitive(),
+            value: setting.value.map(Text::from),
         })
         .collect()
 }

@@ -1,8 +1,8 @@
 //! Fetch: reads on the shards of the partitions, and waits where there is too little (`DelayedFetch` of Kafka).
 //!
-//! Partitions are read in the order of the request, those of one shard together; the first one with records gives a whole
-//! batch even over every limit, so that a reader always gets on (KIP-74). Every request is answered in full: sessions
-//! (KIP-227) are answered with session 0, which is how a broker says that it keeps none.
+//! The shards are read at the same time, each in the order of the request; the first partition with records gives a whole
+//! batch even over every limit, so that a reader always gets on (KIP-74). What a session (KIP-227) knows and need not be told
+//! is `crate::fetch_sessions`' to say.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,17 +44,25 @@ struct ReadOut {
     is_cut_short: bool,
 }
 
-pub(super) async fn handle(call: Call, request: FetchRequest) -> FetchResponse {
-    if request.session_epoch > 0 {
-        // No session was ever given out.
-        return FetchResponse { error_code: ErrorCode::FETCH_SESSION_ID_NOT_FOUND, ..Default::default() };
-    }
+pub(super) async fn handle(call: Call, mut request: FetchRequest) -> FetchResponse {
     let server = &call.server;
+    let plan = match server.sessions.begin(&mut request, call.version, server.io.now()) {
+        Ok(plan) => plan,
+        Err(error_code) => return FetchResponse { error_code, ..Default::default() },
+    };
+    let (topics, opened) = plan.carry_out(call.version);
+    request.topics = topics;
+    let response = read_or_wait(server, &request).await;
+    server.sessions.end(opened, response, server.io.now(), || server.io.random())
+}
+
+/// Reads until there is enough or the deadline has come.
+async fn read_or_wait(server: &Rc<ShardServer>, request: &FetchRequest) -> FetchResponse {
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let deadline = server.io.now() + wait;
     let bytes_min = request.min_bytes.max(0) as usize;
     loop {
-        let (mut response, work) = sort_out(server, &request);
+        let (mut response, work) = sort_out(server, request);
         let refused =
             response.responses.iter().flat_map(|topic| &topic.partitions).any(|data| data.error_code.is_error());
         let bytes_max = (request.max_bytes.max(0) as usize).min(server.broker.settings.broker.fetch_bytes_max);
@@ -113,44 +121,68 @@ fn sort_out(server: &ShardServer, request: &FetchRequest) -> (FetchResponse, Vec
     (FetchResponse { responses, ..Default::default() }, work)
 }
 
-/// Reads shard after shard, each with the bytes that those before it left.
+/// Reads all shards at the same time. Each gets its share of the bytes, and what is too much in all is left for the next
+/// fetch, which is the price of not waiting for one shard after the other.
 async fn read_on_shards(server: &Rc<ShardServer>, work: &[(ShardId, Vec<Wanted>)], bytes_max: usize) -> Vec<ReadOut> {
-    let mut out: Vec<ReadOut> = Vec::new();
-    let mut bytes = 0;
-    for (shard, group) in work {
-        let (left, is_first) = (bytes_max.saturating_sub(bytes), bytes == 0);
-        if *shard == server.shard.id() {
-            read_here(server, group, left, is_first, &mut out).await;
-        } else {
-            let wanted = group.clone();
-            let read = server.on(*shard, move |server| async move {
-                let mut out = Vec::with_capacity(wanted.len());
-                read_here(&server, &wanted, left, is_first, &mut out).await;
-                out
-            });
-            match read.await {
-                Ok(read) => out.extend(read),
-                Err(error) => out.extend(group.iter().map(|wanted| ReadOut {
-                    place: wanted.place,
-                    data: failed(wanted.led.name.partition, errors::code(&error)),
-                    bytes: 0,
-                    is_cut_short: false,
-                })),
-            }
-        }
-        bytes = out.iter().map(|read| read.bytes).sum();
+    if let [(shard, group)] = work
+        && *shard == server.shard.id()
+    {
+        return read_here(server, group, bytes_max).await;
+    }
+    let wanted_of = |group: &[Wanted]| group.iter().fold(0_usize, |sum, wanted| sum.saturating_add(wanted.bytes_max));
+    let wanted_bytes = work.iter().fold(0_usize, |sum, (_, group)| sum.saturating_add(wanted_of(group)));
+    let parts = work.iter().map(|(shard, group)| -> LocalFuture<Vec<ReadOut>> {
+        let share = match work.len() {
+            1 => bytes_max,
+            _ if wanted_bytes <= bytes_max => wanted_of(group),
+            _ => (bytes_max as u128 * wanted_of(group) as u128 / wanted_bytes as u128) as usize,
+        };
+        Box::pin(read_on(server.clone(), *shard, group.clone(), share))
+    });
+    let mut out: Vec<ReadOut> = join::all(parts.collect()).await.into_iter().flatten().collect();
+    if work.len() > 1 {
+        let limits = work.iter().flat_map(|(_, group)| group.iter().map(|wanted| wanted.bytes_max));
+        cut_to(out.iter_mut().zip(limits).collect(), bytes_max);
     }
     out
 }
 
-async fn read_here(
-    server: &Rc<ShardServer>,
-    group: &[Wanted],
-    bytes_max: usize,
-    mut is_first: bool,
-    out: &mut Vec<ReadOut>,
-) {
+async fn read_on(server: Rc<ShardServer>, shard: ShardId, group: Vec<Wanted>, bytes_max: usize) -> Vec<ReadOut> {
+    let places: Vec<_> = group.iter().map(|wanted| (wanted.place, wanted.led.name.partition)).collect();
+    let read = server.on(shard, move |server| async move { read_here(&server, &group, bytes_max).await });
+    read.await.unwrap_or_else(|error| {
+        let failed = |(place, index)| ReadOut {
+            place,
+            data: failed(index, errors::code(&error)),
+            bytes: 0,
+            is_cut_short: false,
+        };
+        places.into_iter().map(failed).collect()
+    })
+}
+
+/// Leaves records out where all shards together gave too much, with the limit of each partition: each gave a first batch over
+/// every limit, and only one may.
+fn cut_to(mut out: Vec<(&mut ReadOut, usize)>, bytes_max: usize) {
+    out.retain(|(read, _)| read.bytes > 0);
+    out.sort_unstable_by_key(|(read, _)| read.place);
     let mut left = bytes_max;
+    for (index, (read, limit)) in out.into_iter().enumerate() {
+        if index > 0 && read.bytes > left.min(limit) {
+            read.data.records = Some(Records::default());
+            read.bytes = 0;
+            // There is more at once.
+            read.is_cut_short = true;
+            continue;
+        }
+        left = left.saturating_sub(read.bytes);
+    }
+}
+
+/// Reads partitions of this shard.
+async fn read_here(server: &Rc<ShardServer>, group: &[Wanted], bytes_max: usize) -> Vec<ReadOut> {
+    let mut out = Vec::with_capacity(group.len());
+    let (mut left, mut is_first) = (bytes_max, true);
     for wanted in group {
         let read = match read(server, wanted, left, is_first).await {
             Ok(read) => read,
@@ -170,6 +202,7 @@ async fn read_here(
         is_first &= read.bytes == 0;
         out.push(read);
     }
+    out
 }
 
 async fn read(server: &Rc<ShardServer>, wanted: &Wanted, bytes_left: usize, is_first: bool) -> Result<ReadOut, Error> {

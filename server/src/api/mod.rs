@@ -6,19 +6,56 @@
 mod errors;
 mod partition;
 
+mod alter_configs;
+mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 mod api_versions;
+mod create_acls;
+mod create_partitions;
 mod create_topics;
+mod delete_acls;
+mod delete_groups;
+mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod describe_user_scram_credentials;
+mod elect_leaders;
 mod fetch;
+mod find_coordinator;
+mod get_telemetry_subscriptions;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_config_resources;
+mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
+mod push_telemetry;
+mod sync_group;
+mod update_features;
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::broker::ShardServer;
+use crate::groups::Client;
 use crate::join::LocalFuture;
 use crate::protocol::{
     self, Api, ApiFacts, DecodeError, Frame, Reader, RequestHeader, Text, decode_body, encode_response, for_each_api,
@@ -68,6 +105,17 @@ pub(crate) struct Call {
     listener: Rc<str>,
     version: i16,
     correlation_id: i32,
+    /// What the client calls itself.
+    client_id: Text,
+    /// From where it speaks.
+    peer: IpAddr,
+}
+
+impl Call {
+    /// The client, as groups know it.
+    fn client(&self) -> Client {
+        Client { id: self.client_id.clone(), host: Text::from(format!("/{}", self.peer)), version: self.version }
+    }
 }
 
 /// What a handler gives back.
@@ -86,15 +134,21 @@ impl<R> From<R> for Reply<R> {
     }
 }
 
-/// Begins the request in `frame`, which came by the listener of this name. To be polled at once and in order of arrival.
-pub(crate) fn begin(server: &Rc<ShardServer>, listener: &Rc<str>, frame: Bytes) -> Result<Begun, Refused> {
+/// Begins the request in `frame`, which came from `peer` by the listener of this name. To be polled at once and in order of arrival.
+pub(crate) fn begin(
+    server: &Rc<ShardServer>,
+    listener: &Rc<str>,
+    peer: IpAddr,
+    frame: Bytes,
+) -> Result<Begun, Refused> {
     let mut reader = Reader::new(frame);
     let header = RequestHeader::read(&mut reader).map_err(Refused::Header)?;
     let RequestHeader { key, version, correlation_id } = header;
     let Some(facts) = protocol::api_facts(key) else {
         return Err(Refused::UnknownApi { key, version });
     };
-    let call = Call { server: server.clone(), listener: listener.clone(), version, correlation_id };
+    let (server, listener) = (server.clone(), listener.clone());
+    let mut call = Call { server, listener, version, correlation_id, client_id: Text::default(), peer };
     if !facts.serves(version) {
         if key == protocol::api_versions::ApiVersions::FACTS.key {
             return Ok(Begun { answering: api_versions::unsupported(&call), is_produce: false });
@@ -103,6 +157,7 @@ pub(crate) fn begin(server: &Rc<ShardServer>, listener: &Rc<str>, frame: Bytes) 
         return Err(Refused::UnknownVersion { api: facts.name, version, min, max });
     }
     let client_id = header.read_client_id(facts, &mut reader).map_err(Refused::Header)?;
+    call.client_id = client_id.clone().unwrap_or_default();
     let answering = dispatch(call, facts, &mut reader);
     let answering = answering.map_err(|error| Refused::Malformed { api: facts.name, version, client_id, error })?;
     Ok(Begun { answering, is_produce: key == protocol::produce::Produce::FACTS.key })

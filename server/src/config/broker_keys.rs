@@ -1,7 +1,7 @@
 //! The settings of the broker that act, with Kafka's defaults and bounds except where the sentence says so.
 
 use super::key::{INT_MAX, Key, Kind, MAX, MIN};
-use super::topic_keys::{CLEANUP_POLICIES, TIMESTAMP_TYPES};
+use super::topic_keys::{CLEANUP_POLICIES, COMPRESSION_TYPES, TIMESTAMP_TYPES};
 
 /// The rows: the broker, then the defaults of topics, then our own.
 #[rustfmt::skip]
@@ -17,6 +17,24 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::fixed("default.replication.factor", Kind::Int(MIN, INT_MAX), "1", "The replicas of a topic that does not say."),
     Key::fixed("delete.topic.enable", Kind::Boolean, "true", "Whether topics may be deleted."),
     Key::fixed("fetch.max.bytes", Kind::Int(1024, INT_MAX), "57671680", "The most bytes that one fetch returns."),
+    Key::fixed("group.consumer.assignors", Kind::ListOf(&["uniform", "range"]), "uniform,range",
+        "The assignors that members of consumer groups may choose; the first is for those that do not."),
+    Key::fixed("group.consumer.heartbeat.interval.ms", Kind::Int(1, INT_MAX), "5000",
+        "How often members of consumer groups are told to send heartbeats."),
+    Key::fixed("group.consumer.max.size", Kind::Int(1, INT_MAX), "2147483647", "The most members of a consumer group."),
+    Key::fixed("group.consumer.migration.policy", Kind::OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]),
+        "bidirectional", "Whether groups that have members may change between the classic and the consumer protocol."),
+    Key::fixed("group.consumer.regex.refresh.interval.ms", Kind::Int(10_000, INT_MAX), "600000",
+        "How often it is looked up again which topics an expression of a consumer group matches."),
+    Key::fixed("group.consumer.session.timeout.ms", Kind::Int(1, INT_MAX), "45000",
+        "After how long without a heartbeat a member of a consumer group is gone."),
+    Key::fixed("group.coordinator.rebalance.protocols", Kind::ListOf(&["consumer", "classic", "share", "streams"]),
+        "classic,consumer,streams", "The protocols of groups; `consumer` may be left out. There are no share and no streams groups."),
+    Key::fixed("group.initial.rebalance.delay.ms", Kind::Int(MIN, INT_MAX), "3000",
+        "How long the first rebalance of an empty classic group waits for more members."),
+    Key::fixed("group.max.session.timeout.ms", Kind::Int(MIN, INT_MAX), "1800000", "The longest session timeout of a classic member."),
+    Key::fixed("group.max.size", Kind::Int(1, INT_MAX), "2147483647", "The most members of a classic group."),
+    Key::fixed("group.min.session.timeout.ms", Kind::Int(MIN, INT_MAX), "6000", "The shortest session timeout of a classic member."),
     Key::fixed("inter.broker.listener.name", Kind::Text, "", "The listener for brokers; it must be one of `listeners`.").or_null(),
     Key::fixed("listener.security.protocol.map", Kind::Text,
         "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT",
@@ -30,14 +48,27 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::fixed("log.retention.check.interval.ms", Kind::Long(1, MAX), "300000", "How often retention looks for old segments."),
     Key::dynamic("max.connections", Kind::Int(0, INT_MAX), "2147483647", "The most connections at once."),
     Key::dynamic("max.connections.per.ip", Kind::Int(0, INT_MAX), "2147483647", "The most connections of one address at once."),
+    Key::fixed("max.incremental.fetch.session.cache.slots", Kind::Int(0, INT_MAX), "1000",
+        "The most fetch sessions at once; a client without one asks for all its partitions every time."),
     Key::fixed("metadata.log.max.record.bytes.between.snapshots", Kind::Long(1, MAX), "20971520",
         "After so many bytes the metadata log is begun anew with the cluster's state."),
     Key::fixed("node.id", Kind::Int(0, INT_MAX), "1", "The id of this node. (Kafka has no default.)"),
     Key::fixed("num.partitions", Kind::Int(1, INT_MAX), "1", "The partitions of a topic that does not say."),
+    Key::fixed("offset.metadata.max.bytes", Kind::Int(MIN, INT_MAX), "4096", "The longest text that may be kept beside an offset."),
+    Key::fixed("offsets.retention.check.interval.ms", Kind::Long(1, MAX), "600000", "How often old offsets are looked for."),
+    Key::fixed("offsets.retention.minutes", Kind::Int(1, INT_MAX), "10080",
+        "After so long without members a group forgets its offsets; after so long without being read, those of a topic."),
+    Key::fixed("offsets.topic.num.partitions", Kind::Int(1, INT_MAX), "50",
+        "The partitions of `__consumer_offsets`, when it is created."),
+    Key::fixed("offsets.topic.segment.bytes", Kind::Int(1, INT_MAX), "104857600",
+        "The `segment.bytes` of `__consumer_offsets`, when it is created."),
     Key::fixed("process.roles", Kind::ListOf(&["broker", "controller"]), "broker,controller",
         "What this process is; it is both. (Kafka has no default.)"),
     Key::fixed("socket.request.max.bytes", Kind::Int(1, INT_MAX), "104857600", "The largest request."),
     // Defaults of topics.
+    Key::dynamic("compression.gzip.level", Kind::GzipLevel, "-1", "The default of the topic's `compression.gzip.level`."),
+    Key::dynamic("compression.type", Kind::OneOf(COMPRESSION_TYPES), "producer", "The default of the topic's `compression.type`."),
+    Key::dynamic("compression.zstd.level", Kind::Int(-131_072, 22), "3", "The default of the topic's `compression.zstd.level`."),
     Key::dynamic("log.cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), "delete", "The default of `cleanup.policy`."),
     Key::dynamic("log.flush.interval.messages", Kind::Long(1, MAX), "1",
         "The default of `flush.messages`. **1 here: acknowledged is on stable storage.** (Kafka's is 9223372036854775807.)"),

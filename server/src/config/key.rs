@@ -83,8 +83,8 @@ pub enum Why {
     OneBroker,
     /// The metadata quorum is the broker itself.
     OneVoter,
-    /// Groups are not coordinated.
-    NoGroups,
+    /// There are no share groups and no streams groups.
+    NoShareGroups,
     /// Transactions and idempotence are not coordinated.
     NoTransactions,
     /// There is no tiered storage.
@@ -97,8 +97,8 @@ pub enum Why {
     Journal,
     /// Compacted topics keep every record.
     NoCompaction,
-    /// Batches are kept as they came.
-    NoRecompression,
+    /// The codec's library has one level.
+    OneLevel,
     /// There are no quotas.
     NoQuotas,
     /// Java classes cannot be loaded.
@@ -161,6 +161,17 @@ impl Key {
     /// The topic setting whose default is given by these.
     pub(super) const fn of(self, synonyms: &'static [Synonym]) -> Key {
         Key { synonyms, ..self }
+    }
+
+    /// What it means, and why it does nothing here where it does not.
+    pub fn documentation(&self) -> String {
+        match self.effect {
+            Effect::Acts => self.doc.into(),
+            Effect::Inert(why) | Effect::Refused(why) if self.doc.is_empty() => {
+                format!("It has no effect here: {why}.")
+            }
+            Effect::Inert(why) | Effect::Refused(why) => format!("{} It has no effect here: {why}.", self.doc),
+        }
     }
 
     /// Checks a value and gives it as it is kept: without blanks around it. The error is Kafka's sentence.
@@ -274,14 +285,14 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Why::OneBroker => "there is one broker, which replicates to nobody",
             Why::OneVoter => "the metadata quorum is the broker itself",
-            Why::NoGroups => "groups are not coordinated here",
+            Why::NoShareGroups => "share groups and streams groups are not coordinated here",
             Why::NoTransactions => "transactions and producer ids are not coordinated here",
             Why::NoTiers => "there is no tiered storage",
             Why::NoSecurity => "only PLAINTEXT is served, without authentication",
             Why::NoThreadPools => "one thread per core does all the work",
             Why::Journal => "the shard's journal and its checkpoint do this",
             Why::NoCompaction => "compacted topics keep every record",
-            Why::NoRecompression => "batches are kept as the producer compressed them",
+            Why::OneLevel => "the codec's library has one level",
             Why::NoQuotas => "there are no quotas",
             Why::NoJava => "Java classes cannot be loaded",
             Why::KernelTuned => "the kernel sizes socket buffers as they are needed",

@@ -3,7 +3,7 @@
 //! * [`key`]: what a row of the settings table says; `topic_keys`, `broker_keys`, `inert_keys`: the rows; [`table`]: all of
 //!   them by name, and the nearest name to a wrong one.
 //! * [`source`]: where values come from. [`settings`]: the typed settings of a process.
-//! * [`topic`]: the settings of one topic, resolved against the broker's. [`listener`]: addresses.
+//! * [`resource`]: settings that change while the broker runs. [`topic`]: the settings of one topic, resolved against the broker's. [`listener`]: addresses.
 //! * [`mod@reference`]: the table as it stands in `docs/operations.md`.
 
 mod broker_keys;
@@ -11,6 +11,8 @@ mod inert_keys;
 pub mod key;
 pub mod listener;
 pub mod reference;
+pub mod resource;
+mod resource_keys;
 pub mod settings;
 pub mod source;
 pub mod table;

@@ -10,6 +10,7 @@ use super::listener::{self, Advertised, Listener};
 use super::source::{ConfigError, Given, Origin};
 use super::table::{broker_key, hint, inert_prefix};
 use super::topic::TopicDefaults;
+use crate::groups::settings::{Assignor, GroupSettings};
 
 /// Everything that was set, or its default.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +19,12 @@ pub struct Settings {
     pub broker: BrokerSettings,
     /// The store.
     pub engine: EngineSettings,
-    /// The settings of topics that do not say.
+    /// Groups.
+    pub groups: GroupSettings,
+    /// The settings of topics that do not say, as long as nothing was changed while the broker runs.
     pub topics: TopicDefaults,
+    /// What was given, by name.
+    given: BTreeMap<String, String>,
     /// What an operator should read at start.
     pub warnings: Vec<String>,
 }
@@ -45,6 +50,8 @@ pub struct BrokerSettings {
     pub replication_factor: i16,
     /// `fetch.max.bytes`.
     pub fetch_bytes_max: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions_max: usize,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
     /// `max.connections`.
@@ -93,9 +100,16 @@ impl Settings {
         Ok(Settings {
             broker: values.broker()?,
             engine: values.engine()?,
+            groups: values.groups()?,
             topics: TopicDefaults::new(|name| values.set(name).map(Into::into)),
+            given: values.given.iter().map(|(name, setting)| (name.to_string(), setting.value.clone())).collect(),
             warnings,
         })
+    }
+
+    /// The value that was given for a setting of the broker.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(|value| value.trim())
     }
 }
 
@@ -194,6 +208,7 @@ impl<'a> Values<'a> {
             partitions: self.number("num.partitions")?,
             replication_factor: self.number("default.replication.factor")?,
             fetch_bytes_max: self.number("fetch.max.bytes")?,
+            fetch_sessions_max: self.number("max.incremental.fetch.session.cache.slots")?,
             request_bytes_max: self.number("socket.request.max.bytes")?,
             connections_max: self.number("max.connections")?,
             connections_per_ip_max: self.number("max.connections.per.ip")?,
@@ -216,6 +231,32 @@ impl<'a> Values<'a> {
             retention_check_ms: self.number("log.retention.check.interval.ms")?,
             direct: self.boolean("corelog.direct"),
             validate_compressed: self.boolean("corelog.validate.compressed"),
+        })
+    }
+
+    fn groups(&self) -> Result<GroupSettings, ConfigError> {
+        let minutes: i64 = self.number("offsets.retention.minutes")?;
+        let assignors = super::key::items(self.text("group.consumer.assignors").unwrap_or_default());
+        let policy = self.text("group.consumer.migration.policy").unwrap_or_default().to_ascii_lowercase();
+        let mut protocols = super::key::items(self.text("group.coordinator.rebalance.protocols").unwrap_or_default());
+        Ok(GroupSettings {
+            initial_rebalance_delay_ms: self.number("group.initial.rebalance.delay.ms")?,
+            size_max: self.number("group.max.size")?,
+            session_timeout_ms_min: self.number("group.min.session.timeout.ms")?,
+            session_timeout_ms_max: self.number("group.max.session.timeout.ms")?,
+            offset_metadata_bytes_max: self.number("offset.metadata.max.bytes")?,
+            offsets_retention_ms: minutes * 60_000,
+            offsets_retention_check_ms: self.number("offsets.retention.check.interval.ms")?,
+            offsets_partitions: self.number("offsets.topic.num.partitions")?,
+            offsets_segment_bytes: self.number("offsets.topic.segment.bytes")?,
+            consumer_session_timeout_ms: self.number("group.consumer.session.timeout.ms")?,
+            consumer_heartbeat_interval_ms: self.number("group.consumer.heartbeat.interval.ms")?,
+            consumer_size_max: self.number("group.consumer.max.size")?,
+            consumer_assignors: assignors.filter_map(Assignor::by_name).collect(),
+            upgrade: policy == "upgrade" || policy == "bidirectional",
+            downgrade: policy == "downgrade" || policy == "bidirectional",
+            regex_refresh_ms: self.number("group.consumer.regex.refresh.interval.ms")?,
+            consumer_protocol: protocols.any(|protocol| protocol == "consumer"),
         })
     }
 

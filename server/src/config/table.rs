@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::broker_keys::BROKER_KEYS;
 use super::inert_keys::{INERT_KEYS, INERT_PREFIXES};
 use super::key::{Key, Why};
+use super::resource_keys::{CLIENT_METRICS_KEYS, GROUP_KEYS};
 use super::topic_keys::TOPIC_KEYS;
 
 /// The settings of the broker: first those that act.
@@ -25,6 +26,26 @@ pub fn broker_key(name: &str) -> Option<&'static Key> {
 /// The topic's setting of this name.
 pub fn topic_key(name: &str) -> Option<&'static Key> {
     TOPIC_KEYS.binary_search_by(|key| key.name.cmp(name)).ok().map(|at| &TOPIC_KEYS[at])
+}
+
+/// The settings of a group, by name.
+pub fn group_keys() -> &'static [Key] {
+    GROUP_KEYS
+}
+
+/// The group's setting of this name.
+pub fn group_key(name: &str) -> Option<&'static Key> {
+    GROUP_KEYS.iter().find(|key| key.name == name)
+}
+
+/// The settings of a telemetry subscription, by name.
+pub fn client_metrics_keys() -> &'static [Key] {
+    CLIENT_METRICS_KEYS
+}
+
+/// The telemetry subscription's setting of this name.
+pub fn client_metrics_key(name: &str) -> Option<&'static Key> {
+    CLIENT_METRICS_KEYS.iter().find(|key| key.name == name)
 }
 
 /// Why a name that is no row is accepted all the same: it belongs to a listener or plug-in by its prefix.
@@ -88,7 +109,7 @@ mod tests {
             assert!(names.insert(key.name), "{} has two rows", key.name);
         }
         assert!(TOPIC_KEYS.is_sorted_by_key(|key| key.name), "topic rows are searched by name");
-        for key in broker_keys().chain(TOPIC_KEYS) {
+        for key in broker_keys().chain(TOPIC_KEYS).chain(GROUP_KEYS).chain(CLIENT_METRICS_KEYS) {
             if let Some(default) = key.default {
                 assert_eq!(key.check(default), Ok(default), "{}", key.name);
             }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use corelog_replication::metadata::{ConfigMap, ResourceType};
+use corelog_engine::batch::{Codec, Compression};
+use corelog_replication::metadata::ConfigMap;
 
 use super::key::{Key, items};
 use super::table::{nearest, topic_key, topic_keys};
@@ -27,6 +28,8 @@ pub struct CleanupPolicies {
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup: CleanupPolicies,
+    /// `compression.type` with the codec's level; `None` for `producer`.
+    pub compression: Option<Compression>,
     /// `file.delete.delay.ms`.
     pub file_delete_delay_ms: u64,
     /// `flush.messages`; 1 is durable.
@@ -87,15 +90,6 @@ impl TopicDefaults {
         self.resolve(overrides).map(|_| ())
     }
 
-    /// The check of settings that metadata decisions ask for.
-    pub fn check_resource(&self, resource: ResourceType, name: &str, configs: &ConfigMap) -> Result<(), String> {
-        match resource {
-            ResourceType::Topic => self.check(configs),
-            _ if configs.is_empty() => Ok(()),
-            other => Err(format!("settings of {other:?} {name} cannot be changed here while it runs")),
-        }
-    }
-
     /// The typed settings of a topic with these overrides.
     pub fn resolve(&self, overrides: &ConfigMap) -> Result<TopicConfig, String> {
         for (name, value) in overrides {
@@ -114,6 +108,20 @@ impl TopicDefaults {
         let policies: Vec<&str> = items(text("cleanup.policy")).collect();
         let config = TopicConfig {
             cleanup: CleanupPolicies { delete: policies.contains(&"delete"), compact: policies.contains(&"compact") },
+            compression: match text("compression.type") {
+                "producer" => None,
+                "uncompressed" => Some(Compression { codec: Codec::None, level: None }),
+                name => {
+                    let codec = name.parse().expect("the words that are allowed are codecs");
+                    // -1 is the gzip library's own.
+                    let level = match codec {
+                        Codec::Gzip => i32::try_from(number("compression.gzip.level")).ok().filter(|&level| level > 0),
+                        Codec::Zstd => i32::try_from(number("compression.zstd.level")).ok(),
+                        _ => None,
+                    };
+                    Some(Compression { codec, level })
+                }
+            },
             file_delete_delay_ms: positive("file.delete.delay.ms"),
             flush_messages: positive("flush.messages"),
             flush_ms: bound("flush.ms").filter(|&ms| ms < i64::MAX as u64),
@@ -178,6 +186,7 @@ mod tests {
         let config = TopicDefaults::default().resolve(&ConfigMap::new()).expect("good");
         let expected = TopicConfig {
             cleanup: CleanupPolicies { delete: true, compact: false },
+            compression: None,
             file_delete_delay_ms: 60_000,
             flush_messages: 1,
             flush_ms: None,

@@ -24,14 +24,14 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
          keeps every record so far); the empty list keeps everything.")
         .of(&[same("log.cleanup.policy")]),
     Key::dynamic("compression.gzip.level", Kind::GzipLevel, "-1", "The gzip level of `compression.type`.")
-        .of(&[same("compression.gzip.level")]).inert(Why::NoRecompression),
+        .of(&[same("compression.gzip.level")]),
     Key::dynamic("compression.lz4.level", Kind::Int(1, 17), "9", "The lz4 level of `compression.type`.")
-        .of(&[same("compression.lz4.level")]).inert(Why::NoRecompression),
+        .of(&[same("compression.lz4.level")]).inert(Why::OneLevel),
     Key::dynamic("compression.type", Kind::OneOf(COMPRESSION_TYPES), "producer",
-        "The codec that batches are stored with; `producer` keeps what the producer chose.")
-        .of(&[same("compression.type")]).inert(Why::NoRecompression),
+        "The codec that batches are stored with, whatever the producer chose; `producer` keeps that, and costs nothing.")
+        .of(&[same("compression.type")]),
     Key::dynamic("compression.zstd.level", Kind::Int(-131_072, 22), "3", "The zstd level of `compression.type`.")
-        .of(&[same("compression.zstd.level")]).inert(Why::NoRecompression),
+        .of(&[same("compression.zstd.level")]),
     Key::dynamic("delete.retention.ms", Kind::Long(0, MAX), "86400000",
         "How long a tombstone outlives the compaction that first saw it.")
         .of(&[same("log.cleaner.delete.retention.ms")]).inert(Why::NoCompaction),

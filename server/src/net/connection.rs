@@ -281,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             let bytes = frame.len();
-            match api::begin(&self.server, &self.listener, frame) {
+            match api::begin(&self.server, &self.listener, self.peer.ip(), frame) {
                 Ok(Begun { mut answering, is_produce }) => {
                     self.produces |= is_produce;
                     // Polled now, in order of arrival: this is where a batch gets its offsets.

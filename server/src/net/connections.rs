@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 /// The open connections of a broker. Only accepting and closing touch it.
@@ -9,8 +11,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Connections(Arc<Inner>);
 
 struct Inner {
-    max: usize,
-    per_ip_max: usize,
+    max: AtomicUsize,
+    per_ip_max: AtomicUsize,
     open: Mutex<Open>,
 }
 
@@ -40,17 +42,23 @@ pub(crate) enum Full {
 impl Connections {
     /// None yet, of at most so many (`max.connections`, `max.connections.per.ip`).
     pub(crate) fn new(max: usize, per_ip_max: usize) -> Connections {
-        Connections(Arc::new(Inner { max, per_ip_max, open: Mutex::default() }))
+        Connections(Arc::new(Inner { max: max.into(), per_ip_max: per_ip_max.into(), open: Mutex::default() }))
+    }
+
+    /// From now on at most so many; those that are open stay.
+    pub(crate) fn limit(&self, max: usize, per_ip_max: usize) {
+        self.0.max.store(max, Relaxed);
+        self.0.per_ip_max.store(per_ip_max, Relaxed);
     }
 
     /// One more, from `ip`.
     pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
         let mut open = self.0.open.lock().expect("nothing panics while it is held");
-        if open.total >= self.0.max {
+        if open.total >= self.0.max.load(Relaxed) {
             return Err(Full::Total(open.total));
         }
         let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.0.per_ip_max {
+        if of_ip >= self.0.per_ip_max.load(Relaxed) {
             return Err(Full::PerIp(of_ip));
         }
         open.total += 1;
@@ -86,5 +94,7 @@ mod tests {
         assert_eq!(connections.admit(b).err(), Some(Full::Total(3)));
         drop(first);
         assert!(connections.admit(a).is_ok());
+        connections.limit(2, 2);
+        assert_eq!(connections.admit(a).err(), Some(Full::Total(2)));
     }
 }

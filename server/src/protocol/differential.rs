@@ -189,9 +189,149 @@ macro_rules! against {
 
 against!(api_versions_is_as_theirs, api_versions::ApiVersions, ApiVersionsRequest, ApiVersionsResponse);
 against!(create_topics_is_as_theirs, create_topics::CreateTopics, CreateTopicsRequest, CreateTopicsResponse);
+against!(
+    init_producer_id_is_as_theirs,
+    init_producer_id::InitProducerId,
+    InitProducerIdRequest,
+    InitProducerIdResponse
+);
 against!(delete_topics_is_as_theirs, delete_topics::DeleteTopics, DeleteTopicsRequest, DeleteTopicsResponse);
 against!(produce_is_as_theirs, produce::Produce, ProduceRequest, ProduceResponse);
 against!(fetch_is_as_theirs, fetch::Fetch, FetchRequest, FetchResponse);
 // The crate ends at v10; v11 only adds a meaning to -6.
 against!(list_offsets_is_as_theirs, list_offsets::ListOffsets, ListOffsetsRequest, ListOffsetsResponse, to 10, |_, _| {}, |_, _| {});
 against!(metadata_is_as_theirs, metadata::Metadata, MetadataRequest, MetadataResponse);
+against!(delete_records_is_as_theirs, delete_records::DeleteRecords, DeleteRecordsRequest, DeleteRecordsResponse);
+against!(
+    offset_for_leader_epoch_is_as_theirs,
+    offset_for_leader_epoch::OffsetForLeaderEpoch,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse
+);
+against!(describe_acls_is_as_theirs, describe_acls::DescribeAcls, DescribeAclsRequest, DescribeAclsResponse);
+against!(create_acls_is_as_theirs, create_acls::CreateAcls, CreateAclsRequest, CreateAclsResponse);
+against!(delete_acls_is_as_theirs, delete_acls::DeleteAcls, DeleteAclsRequest, DeleteAclsResponse);
+against!(
+    describe_configs_is_as_theirs,
+    describe_configs::DescribeConfigs,
+    DescribeConfigsRequest,
+    DescribeConfigsResponse
+);
+against!(alter_configs_is_as_theirs, alter_configs::AlterConfigs, AlterConfigsRequest, AlterConfigsResponse);
+against!(
+    alter_replica_log_dirs_is_as_theirs,
+    alter_replica_log_dirs::AlterReplicaLogDirs,
+    AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse
+);
+against!(
+    describe_log_dirs_is_as_theirs,
+    describe_log_dirs::DescribeLogDirs,
+    DescribeLogDirsRequest,
+    DescribeLogDirsResponse
+);
+against!(
+    create_partitions_is_as_theirs,
+    create_partitions::CreatePartitions,
+    CreatePartitionsRequest,
+    CreatePartitionsResponse
+);
+against!(elect_leaders_is_as_theirs, elect_leaders::ElectLeaders, ElectLeadersRequest, ElectLeadersResponse);
+against!(
+    incremental_alter_configs_is_as_theirs,
+    incremental_alter_configs::IncrementalAlterConfigs,
+    IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse
+);
+against!(
+    alter_partition_reassignments_is_as_theirs,
+    alter_partition_reassignments::AlterPartitionReassignments,
+    AlterPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsResponse
+);
+against!(
+    list_partition_reassignments_is_as_theirs,
+    list_partition_reassignments::ListPartitionReassignments,
+    ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse
+);
+against!(
+    describe_client_quotas_is_as_theirs,
+    describe_client_quotas::DescribeClientQuotas,
+    DescribeClientQuotasRequest,
+    DescribeClientQuotasResponse
+);
+against!(
+    describe_user_scram_credentials_is_as_theirs,
+    describe_user_scram_credentials::DescribeUserScramCredentials,
+    DescribeUserScramCredentialsRequest,
+    DescribeUserScramCredentialsResponse
+);
+against!(describe_quorum_is_as_theirs, describe_quorum::DescribeQuorum, DescribeQuorumRequest, DescribeQuorumResponse);
+against!(update_features_is_as_theirs, update_features::UpdateFeatures, UpdateFeaturesRequest, UpdateFeaturesResponse);
+against!(
+    describe_cluster_is_as_theirs,
+    describe_cluster::DescribeCluster,
+    DescribeClusterRequest,
+    DescribeClusterResponse
+);
+against!(
+    get_telemetry_subscriptions_is_as_theirs,
+    get_telemetry_subscriptions::GetTelemetrySubscriptions,
+    GetTelemetrySubscriptionsRequest,
+    GetTelemetrySubscriptionsResponse
+);
+against!(push_telemetry_is_as_theirs, push_telemetry::PushTelemetry, PushTelemetryRequest, PushTelemetryResponse);
+against!(
+    list_config_resources_is_as_theirs,
+    list_config_resources::ListConfigResources,
+    ListConfigResourcesRequest,
+    ListConfigResourcesResponse
+);
+against!(
+    describe_topic_partitions_is_as_theirs,
+    describe_topic_partitions::DescribeTopicPartitions,
+    DescribeTopicPartitionsRequest,
+    DescribeTopicPartitionsResponse
+);
+against!(
+    find_coordinator_is_as_theirs,
+    find_coordinator::FindCoordinator,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse
+);
+// The crate's requests end at v9.
+against!(offset_commit_is_as_theirs, offset_commit::OffsetCommit, OffsetCommitRequest, OffsetCommitResponse, to 9, |_, _| {}, |_, _| {});
+against!(
+    offset_fetch_is_as_theirs, offset_fetch::OffsetFetch, OffsetFetchRequest, OffsetFetchResponse, to 9,
+    |request: &mut offset_fetch::OffsetFetchRequest, version| if version < 2 {
+        request.topics.get_or_insert_default();
+    },
+    |_, _| {}
+);
+against!(
+    join_group_is_as_theirs, join_group::JoinGroup, JoinGroupRequest, JoinGroupResponse, to 99,
+    |_, _| {},
+    |response: &mut join_group::JoinGroupResponse, version| if version < 7 {
+        response.protocol_name.get_or_insert_default();
+    }
+);
+against!(heartbeat_is_as_theirs, heartbeat::Heartbeat, HeartbeatRequest, HeartbeatResponse);
+against!(leave_group_is_as_theirs, leave_group::LeaveGroup, LeaveGroupRequest, LeaveGroupResponse);
+against!(sync_group_is_as_theirs, sync_group::SyncGroup, SyncGroupRequest, SyncGroupResponse);
+against!(describe_groups_is_as_theirs, describe_groups::DescribeGroups, DescribeGroupsRequest, DescribeGroupsResponse);
+against!(list_groups_is_as_theirs, list_groups::ListGroups, ListGroupsRequest, ListGroupsResponse);
+against!(delete_groups_is_as_theirs, delete_groups::DeleteGroups, DeleteGroupsRequest, DeleteGroupsResponse);
+against!(offset_delete_is_as_theirs, offset_delete::OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse);
+against!(
+    consumer_group_heartbeat_is_as_theirs,
+    consumer_group_heartbeat::ConsumerGroupHeartbeat,
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse
+);
+against!(
+    consumer_group_describe_is_as_theirs,
+    consumer_group_describe::ConsumerGroupDescribe,
+    ConsumerGroupDescribeRequest,
+    ConsumerGroupDescribeResponse
+);

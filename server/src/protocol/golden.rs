@@ -6,6 +6,9 @@ use super::*;
 
 const REQUESTS: &str = include_str!("../../tests/golden/requests.txt");
 
+/// What no client at hand sends: the one is deprecated, the other takes a subscription.
+const NOT_SENT: [&str; 2] = ["AlterConfigs", "PushTelemetry"];
+
 fn unhex(text: &str) -> Bytes {
     let digit = |at: usize| text[at..at + 2].to_string();
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&digit(at), 16).expect("hexadecimal")).collect()
@@ -35,7 +38,8 @@ macro_rules! read_and_write_all {
                     key => panic!("no API has the key {key}"),
                 }
             }
-            assert!(APIS.iter().all(|api| seen.contains(&api.key)), "an API without a frame: {seen:?}");
+            let unseen = |api: &&ApiFacts| !seen.contains(&api.key) && !NOT_SENT.contains(&api.name);
+            assert_eq!(APIS.iter().find(unseen), None, "an API without a frame");
         }
     };
 }

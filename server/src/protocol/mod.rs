@@ -10,16 +10,54 @@ mod error_code;
 mod frame;
 mod reader;
 mod text;
-mod wire;
+pub(crate) mod wire;
 mod writer;
 
+pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
+pub mod create_acls;
+pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
+pub mod delete_groups;
+pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_client_quotas;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
+pub mod describe_user_scram_credentials;
+pub mod elect_leaders;
 pub mod fetch;
+pub mod find_coordinator;
+pub mod get_telemetry_subscriptions;
+pub mod heartbeat;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod push_telemetry;
+pub mod sync_group;
+pub mod update_features;
 
 #[cfg(test)]
 mod differential;
@@ -28,7 +66,7 @@ mod golden;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub use current_leader::{LeaderIdAndEpoch, NodeEndpoint};
 pub use error_code::ErrorCode;
@@ -37,8 +75,8 @@ pub use reader::{
     DECODED_BYTES_FREE, DECODED_BYTES_PER_BYTE, DecodeError, ELEMENTS_MAX, Reader, Reason, TAGGED_FIELDS_MAX,
 };
 pub use text::Text;
-pub(crate) use wire::message;
 pub use wire::{Nullable, Records, Wire};
+pub(crate) use wire::{message, nullable_message};
 pub use writer::{Frame, Writer};
 
 /// The table of APIs: calls the macro `$each` with the module and the type of every API that is served, by key.
@@ -49,9 +87,44 @@ macro_rules! for_each_api {
             fetch Fetch,
             list_offsets ListOffsets,
             metadata Metadata,
+            offset_commit OffsetCommit,
+            offset_fetch OffsetFetch,
+            find_coordinator FindCoordinator,
+            join_group JoinGroup,
+            heartbeat Heartbeat,
+            leave_group LeaveGroup,
+            sync_group SyncGroup,
+            describe_groups DescribeGroups,
+            list_groups ListGroups,
             api_versions ApiVersions,
             create_topics CreateTopics,
             delete_topics DeleteTopics,
+            delete_records DeleteRecords,
+            init_producer_id InitProducerId,
+            offset_for_leader_epoch OffsetForLeaderEpoch,
+            describe_acls DescribeAcls,
+            create_acls CreateAcls,
+            delete_acls DeleteAcls,
+            describe_configs DescribeConfigs,
+            alter_configs AlterConfigs,
+            alter_replica_log_dirs AlterReplicaLogDirs,
+            describe_log_dirs DescribeLogDirs,
+            create_partitions CreatePartitions,
+            delete_groups DeleteGroups,
+            elect_leaders ElectLeaders,
+            incremental_alter_configs IncrementalAlterConfigs,
+            alter_partition_reassignments AlterPartitionReassignments,
+            list_partition_reassignments ListPartitionReassignments,
+            offset_delete OffsetDelete,
+            describe_client_quotas DescribeClientQuotas,
+            describe_user_scram_credentials DescribeUserScramCredentials,
+            describe_quorum DescribeQuorum,
+            update_features UpdateFeatures,
+            describe_cluster DescribeCluster,
+            get_telemetry_subscriptions GetTelemetrySubscriptions,
+            push_telemetry PushTelemetry,
+            list_config_resources ListConfigResources,
+            describe_topic_partitions DescribeTopicPartitions,
         }
     };
 }

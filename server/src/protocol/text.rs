@@ -29,6 +29,11 @@ impl Text {
         std::str::from_utf8(&self.0).expect("a Text is made of UTF-8 only")
     }
 
+    /// The same string in memory of its own: what outlives its frame.
+    pub fn detached(&self) -> Text {
+        Text(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The bytes of the string.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -91,6 +91,19 @@ impl Wire for ErrorCode {
     }
 }
 
+impl Wire for Uuid {
+    fn read(reader: &mut Reader) -> Result<Uuid, DecodeError> {
+        Ok(Uuid::from_bytes(reader.array()?))
+    }
+    fn write(&self, writer: &mut Writer) {
+        writer.put(self.as_bytes());
+    }
+    #[cfg(test)]
+    fn sample(sampler: &mut super::sample::Sampler) -> Uuid {
+        Uuid::from_u64_pair(sampler.number(), sampler.number())
+    }
+}
+
 impl Wire for TopicId {
     fn read(reader: &mut Reader) -> Result<TopicId, DecodeError> {
         Ok(TopicId(Uuid::from_bytes(reader.array()?)))
@@ -103,6 +116,32 @@ impl Wire for TopicId {
         TopicId(Uuid::from_u64_pair(sampler.number(), sampler.number()))
     }
 }
+
+/// Lets a structure be null: a byte says whether it is there (1) or not (-1).
+macro_rules! nullable_message {
+    ($name:ident) => {
+        impl $crate::protocol::Wire for Option<$name> {
+            fn read(reader: &mut $crate::protocol::Reader) -> Result<Self, $crate::protocol::DecodeError> {
+                let there: i8 = $crate::protocol::Wire::read(reader)?;
+                if there < 0 { Ok(None) } else { $crate::protocol::Wire::read(reader).map(Some) }
+            }
+            fn write(&self, writer: &mut $crate::protocol::Writer) {
+                match self {
+                    None => $crate::protocol::Wire::write(&-1_i8, writer),
+                    Some(message) => {
+                        $crate::protocol::Wire::write(&1_i8, writer);
+                        $crate::protocol::Wire::write(message, writer);
+                    }
+                }
+            }
+            #[cfg(test)]
+            fn sample(sampler: &mut $crate::protocol::sample::Sampler) -> Self {
+                (sampler.below(4) > 0).then(|| $crate::protocol::Wire::sample(sampler))
+            }
+        }
+    };
+}
+pub(crate) use nullable_message;
 
 /// A type whose null the protocol can say: wherever `Self` may stand, so may `Option<Self>`.
 pub trait Nullable: Sized {
@@ -258,7 +297,7 @@ impl<T: Wire> Nullable for Vec<T> {
 }
 
 /// Whether a field is at its default. A function, so that the default gets the field's type.
-pub(super) fn is<T: PartialEq>(value: &T, default: T) -> bool {
+pub(crate) fn is<T: PartialEq>(value: &T, default: T) -> bool {
     *value == default
 }
 

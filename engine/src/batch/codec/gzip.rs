@@ -10,8 +10,9 @@ use super::{Codec, read_bounded};
 use crate::batch::error::BatchError;
 
 /// `compression.gzip.level` where it is not set is the library's own, as in Kafka.
-pub(super) fn compress(input: &[u8], output: &mut Vec<u8>) {
-    let mut encoder = GzEncoder::new(output, Compression::default());
+pub(super) fn compress(level: Option<i32>, input: &[u8], output: &mut Vec<u8>) {
+    let level = level.map_or_else(Compression::default, |level| Compression::new(level.clamp(1, 9) as u32));
+    let mut encoder = GzEncoder::new(output, level);
     encoder.write_all(input).and_then(|()| encoder.try_finish()).expect("writing to memory does not fail");
 }
 

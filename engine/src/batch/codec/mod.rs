@@ -75,12 +75,18 @@ impl FromStr for Codec {
 
 /// Appends `input`, compressed at Kafka's default level, to `output`.
 pub fn compress(codec: Codec, input: &[u8], output: &mut Vec<u8>) {
+    compress_at(codec, None, input, output);
+}
+
+/// Appends `input`, compressed at a level of the codec's, or Kafka's default, to `output`. A level beyond the codec's is its
+/// nearest; snappy has no levels, and of lz4 the library has one.
+pub fn compress_at(codec: Codec, level: Option<i32>, input: &[u8], output: &mut Vec<u8>) {
     match codec {
         Codec::None => output.extend_from_slice(input),
-        Codec::Gzip => gzip::compress(input, output),
+        Codec::Gzip => gzip::compress(level, input, output),
         Codec::Snappy => snappy::compress(input, output),
         Codec::Lz4 => lz4::compress(input, output),
-        Codec::Zstd => zstd::compress(input, output),
+        Codec::Zstd => zstd::compress(level, input, output),
     }
 }
 

@@ -34,8 +34,15 @@ fn new_decompressor() -> DCtx<'static> {
     context
 }
 
-pub(super) fn compress(input: &[u8], output: &mut Vec<u8>) {
+pub(super) fn compress(level: Option<i32>, input: &[u8], output: &mut Vec<u8>) {
+    let set_level = |context: &mut CCtx<'static>, level: i32| {
+        let level = level.clamp(zstd::zstd_safe::min_c_level(), zstd::zstd_safe::max_c_level());
+        context.set_parameter(CParameter::CompressionLevel(level)).expect("the level is one of zstd's");
+    };
     COMPRESS.with_borrow_mut(|context| {
+        if let Some(level) = level {
+            set_level(context, level);
+        }
         let start = output.len();
         output.reserve(zstd::zstd_safe::compress_bound(input.len()));
         let mut out = OutBuffer::around_pos(output, start);
@@ -44,6 +51,10 @@ pub(super) fn compress(input: &[u8], output: &mut Vec<u8>) {
             .compress_stream2(&mut out, &mut input, zstd::zstd_safe::zstd_sys::ZSTD_EndDirective::ZSTD_e_end)
             .unwrap_or_else(|code| panic!("zstd: {}", get_error_name(code)));
         assert_eq!(left, 0, "zstd's own bound on its output was not enough");
+        if level.is_some() {
+            // High levels take tens of megabytes, which are not kept either.
+            if context.sizeof() > CONTEXT_BYTES_MAX { *context = new_compressor() } else { set_level(context, LEVEL) }
+        }
     });
 }
 

@@ -1,0 +1,670 @@
+//! Who wrote to a log and how far: what makes a producer's retries harmless (KIP-98, KIP-360).
+//!
+//! For each producer id its epoch, the last five batches, and where its open transaction began. [`Producers::check`] decides of a
+//! batch, before it is appended, whether it is the next one, one that is there already, or one that must not be there;
+//! [`Producers::note`] takes up what was appended. The rules are those of Kafka's `UnifiedLog.analyzeAndValidateProducerState`,
+//! `ProducerAppendInfo` and `ProducerStateEntry`.
+//!
+//! A checkpoint tells of a log as it was a moment before its end. What the last appends changed is kept until it is flushed, so
+//! that [`Producers::as_of`] can tell what was known then.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::batch::{self, BatchHeader, Origin};
+use crate::types::{Offset, Timestamp};
+
+/// The batches that are remembered of each producer, as in Kafka (`NUM_BATCHES_TO_RETAIN`): no client has more in flight.
+pub const BATCHES_KEPT: usize = 5;
+/// The epoch of a producer that has none.
+pub const NO_PRODUCER_EPOCH: i16 = -1;
+/// The last sequence of a producer without batches.
+const NO_SEQUENCE: i32 = -1;
+/// More than a marker ever has, were it compressed.
+const MARKER_BYTES_MAX: usize = 1 << 10;
+
+/// One batch of a producer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SequencedBatch {
+    /// The sequence of its last record.
+    pub last_sequence: i32,
+    /// How far before it the first record is, in sequences and in offsets.
+    pub offset_delta: i32,
+    /// The offset of its last record.
+    pub last_offset: Offset,
+    /// Its greatest timestamp.
+    pub timestamp: Timestamp,
+}
+
+impl SequencedBatch {
+    const NONE: SequencedBatch = SequencedBatch {
+        last_sequence: NO_SEQUENCE,
+        offset_delta: 0,
+        last_offset: Offset(-1),
+        timestamp: Timestamp::NONE,
+    };
+
+    /// The sequence of its first record.
+    pub fn first_sequence(&self) -> i32 {
+        sequence_before(self.last_sequence, self.offset_delta)
+    }
+
+    /// The offset of its first record.
+    pub fn base_offset(&self) -> Offset {
+        Offset(self.last_offset.0 - i64::from(self.offset_delta))
+    }
+}
+
+/// The sequence that is `delta` behind `sequence`: 0 follows on [`i32::MAX`].
+fn sequence_after(sequence: i32, delta: i32) -> i32 {
+    sequence.wrapping_add(delta) & i32::MAX
+}
+
+fn sequence_before(sequence: i32, delta: i32) -> i32 {
+    sequence.wrapping_sub(delta) & i32::MAX
+}
+
+/// What is known of one producer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Producer {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch, or [`NO_PRODUCER_EPOCH`].
+    pub epoch: i16,
+    /// The epoch of the transaction coordinator that last ended a transaction of it, or -1.
+    pub coordinator_epoch: i32,
+    /// The timestamp of its last batch or marker.
+    pub last_timestamp: Timestamp,
+    /// The first offset of its open transaction.
+    pub transaction_start: Option<Offset>,
+    /// Its last batches, oldest first; those behind `kept` are nothing.
+    batches: [SequencedBatch; BATCHES_KEPT],
+    kept: u8,
+}
+
+impl Producer {
+    /// One that has written nothing.
+    pub fn new(id: i64) -> Producer {
+        Producer {
+            id,
+            epoch: NO_PRODUCER_EPOCH,
+            coordinator_epoch: -1,
+            last_timestamp: Timestamp::NONE,
+            transaction_start: None,
+            batches: [SequencedBatch::NONE; BATCHES_KEPT],
+            kept: 0,
+        }
+    }
+
+    /// Its last batches of this epoch, oldest first.
+    pub fn batches(&self) -> &[SequencedBatch] {
+        &self.batches[..usize::from(self.kept)]
+    }
+
+    /// Its last batch.
+    pub fn last_batch(&self) -> Option<&SequencedBatch> {
+        self.batches().last()
+    }
+
+    /// The sequence of its last record in this epoch, or -1.
+    pub fn last_sequence(&self) -> i32 {
+        self.last_batch().map_or(NO_SEQUENCE, |batch| batch.last_sequence)
+    }
+
+    /// Adds its next batch; the one that gives way to it.
+    pub fn push(&mut self, batch: SequencedBatch) -> Option<SequencedBatch> {
+        let kept = usize::from(self.kept);
+        if kept < BATCHES_KEPT {
+            self.batches[kept] = batch;
+            self.kept += 1;
+            return None;
+        }
+        let oldest = self.batches[0];
+        self.batches.copy_within(1.., 0);
+        self.batches[BATCHES_KEPT - 1] = batch;
+        Some(oldest)
+    }
+
+    /// Undoes [`Producer::push`].
+    fn pop(&mut self, oldest: Option<SequencedBatch>) {
+        self.kept -= 1;
+        if let Some(oldest) = oldest {
+            self.batches.copy_within(..BATCHES_KEPT - 1, 1);
+            self.batches[0] = oldest;
+            self.kept += 1;
+        } else {
+            self.batches[usize::from(self.kept)] = SequencedBatch::NONE;
+        }
+    }
+
+    fn begin_epoch(&mut self, epoch: i16) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches = [SequencedBatch::NONE; BATCHES_KEPT];
+            self.kept = 0;
+        }
+    }
+
+    fn find(&self, header: &BatchHeader) -> Option<SequencedBatch> {
+        if self.epoch != header.producer_epoch {
+            return None;
+        }
+        let last = last_sequence(header);
+        // The newest first: what is sent again was sent just before.
+        let same =
+            |batch: &&SequencedBatch| batch.last_sequence == last && batch.first_sequence() == header.base_sequence;
+        self.batches().iter().rev().find(same).copied()
+    }
+
+    fn check(&self, header: &BatchHeader, origin: Origin) -> Result<(), ProducerError> {
+        let (id, epoch, sequence) = (self.id, header.producer_epoch, header.base_sequence);
+        if epoch < self.epoch {
+            return Err(ProducerError::InvalidEpoch { id, epoch, current: self.epoch });
+        }
+        if origin == Origin::Client && self.epoch != NO_PRODUCER_EPOCH {
+            // Without an epoch the records are gone, by retention or DeleteRecords, and any sequence is the next.
+            let begins = epoch != self.epoch && sequence == 0;
+            if !begins && (epoch != self.epoch || !follows(self.last_sequence(), sequence)) {
+                return Err(ProducerError::OutOfOrderSequence { id, epoch, sequence, last: self.last_sequence() });
+            }
+        }
+        if self.transaction_start.is_some() && !header.is_transactional() {
+            return Err(ProducerError::InvalidTransactionState { id });
+        }
+        Ok(())
+    }
+}
+
+fn last_sequence(header: &BatchHeader) -> i32 {
+    match header.base_sequence {
+        NO_SEQUENCE => NO_SEQUENCE,
+        base => sequence_after(base, header.last_offset_delta),
+    }
+}
+
+fn follows(last: i32, next: i32) -> bool {
+    i64::from(next) == i64::from(last) + 1 || (next == 0 && last == i32::MAX)
+}
+
+/// The coordinator's epoch and the timestamp in a transaction's marker: a key of version and type (0 abort, 1 commit), i16 each, and
+/// a value of version i16 and epoch i32 (`EndTransactionMarker`). A marker without its record has been compacted away.
+fn marker(batch: &[u8]) -> Option<(i32, Timestamp)> {
+    let records = batch::records(batch, MARKER_BYTES_MAX).ok()?;
+    let record = (&records).into_iter().next()?.ok()?;
+    let is_marker = matches!(record.key, Some([_, _, 0, 0 | 1, ..]));
+    let epoch = record.value.and_then(|value| value.get(2..6)).filter(|_| is_marker)?;
+    Some((i32::from_be_bytes(epoch.try_into().expect("four bytes")), record.timestamp))
+}
+
+/// What is to be done with a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is to be appended.
+    Append,
+    /// It is in the log already, here: its producer sent it again.
+    Duplicate(SequencedBatch),
+}
+
+/// Why a producer's batch must not be appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProducerError {
+    /// Batches before it are missing, or it is older than those that are remembered.
+    #[error("producer {id} with epoch {epoch} sent sequence {sequence}, which does not follow its last one, {last}")]
+    OutOfOrderSequence {
+        /// The producer.
+        id: i64,
+        /// The batch's epoch.
+        epoch: i16,
+        /// Its first sequence.
+        sequence: i32,
+        /// The producer's last one, or -1.
+        last: i32,
+    },
+    /// A newer incarnation of the producer has written.
+    #[error("producer {id} sent epoch {epoch}, but its epoch {current} has written here")]
+    InvalidEpoch {
+        /// The producer.
+        id: i64,
+        /// The batch's epoch.
+        epoch: i16,
+        /// The newest known one.
+        current: i16,
+    },
+    /// A batch outside of the transaction that is open.
+    #[error("producer {id} has a transaction open, and this batch is not part of it")]
+    InvalidTransactionState {
+        /// The producer.
+        id: i64,
+    },
+}
+
+/// How the producer was before an append.
+#[derive(Clone, Debug)]
+enum Before {
+    /// Without the newest batch, and with this one as its oldest.
+    Batch(Option<SequencedBatch>),
+    /// Otherwise.
+    Whole(Box<Producer>),
+    /// Unknown.
+    Nothing,
+}
+
+/// What an append changed.
+#[derive(Clone, Debug)]
+struct Change {
+    /// The offset behind what was appended.
+    next_offset: Offset,
+    id: i64,
+    before: Before,
+}
+
+/// A producer, and whether it wrote since [`Producers::expire`] last looked.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    producer: Producer,
+    wrote: bool,
+}
+
+/// Everyone who wrote to a log.
+#[derive(Clone, Debug)]
+pub struct Producers {
+    kept: FxHashMap<i64, Kept>,
+    /// What the appends at the log's end changed, oldest first.
+    changes: VecDeque<Change>,
+    /// From here on every change is known.
+    changes_from: Offset,
+}
+
+impl Default for Producers {
+    fn default() -> Producers {
+        Producers::new(Vec::new(), Offset::ZERO)
+    }
+}
+
+impl Producers {
+    /// The producers of a log that ends at `end`.
+    pub fn new(producers: Vec<Producer>, end: Offset) -> Producers {
+        let kept = producers.into_iter().map(|producer| (producer.id, Kept { producer, wrote: false }));
+        Producers { kept: kept.collect(), changes: VecDeque::new(), changes_from: end }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, id: i64) -> Option<&Producer> {
+        self.kept.get(&id).map(|kept| &kept.producer)
+    }
+
+    /// All of them, by id.
+    pub fn to_vec(&self) -> Vec<Producer> {
+        let mut producers: Vec<Producer> = self.kept.values().map(|kept| kept.producer).collect();
+        producers.sort_unstable_by_key(|producer| producer.id);
+        producers
+    }
+
+    /// Decides of a batch that is to be appended.
+    pub fn check(&self, header: &BatchHeader, origin: Origin) -> Result<Verdict, ProducerError> {
+        if !header.has_producer() || header.is_control() {
+            return Ok(Verdict::Append);
+        }
+        let Some(Kept { producer, .. }) = self.kept.get(&header.producer_id) else {
+            return Ok(Verdict::Append);
+        };
+        if origin == Origin::Client
+            && let Some(batch) = producer.find(header)
+        {
+            return Ok(Verdict::Duplicate(batch));
+        }
+        producer.check(header, origin).map(|()| Verdict::Append)
+    }
+
+    /// Takes up a batch of records that was appended, with the offsets and timestamps that it has in the log. What it changed is
+    /// remembered, where `undoable`, until [`Producers::settle`] is told that it need not be.
+    pub fn note(&mut self, header: &BatchHeader, base_offset: Offset, max_timestamp: Timestamp, undoable: bool) {
+        if !header.has_producer() || header.is_control() {
+            return;
+        }
+        let last_offset = base_offset + i64::from(header.last_offset_delta);
+        let batch = SequencedBatch {
+            last_sequence: last_sequence(header),
+            offset_delta: header.last_offset_delta,
+            last_offset,
+            timestamp: max_timestamp,
+        };
+        let id = header.producer_id;
+        let mut is_new = false;
+        let kept = self.kept.entry(id).or_insert_with(|| {
+            is_new = true;
+            Kept { producer: Producer::new(id), wrote: true }
+        });
+        kept.wrote = true;
+        let producer = &mut kept.producer;
+        let begins_transaction = header.is_transactional() && producer.transaction_start.is_none();
+        let only_adds = producer.epoch == header.producer_epoch
+            && !begins_transaction
+            && producer.last_batch().is_some_and(|last| last.timestamp == producer.last_timestamp);
+        let mut before = match (is_new, only_adds) {
+            (true, _) => Before::Nothing,
+            (false, false) if undoable => Before::Whole(Box::new(*producer)),
+            (false, _) => Before::Batch(None),
+        };
+        producer.begin_epoch(header.producer_epoch);
+        let oldest = producer.push(batch);
+        producer.last_timestamp = max_timestamp;
+        if begins_transaction {
+            producer.transaction_start = Some(base_offset);
+        }
+        if let Before::Batch(gone) = &mut before {
+            *gone = oldest;
+        }
+        self.changed(last_offset + 1, id, before, undoable);
+    }
+
+    /// Takes up the marker that ended a producer's transaction.
+    pub fn note_marker(&mut self, header: &BatchHeader, coordinator_epoch: i32, timestamp: Timestamp, undoable: bool) {
+        let id = header.producer_id;
+        let before = match self.kept.get(&id) {
+            Some(kept) if undoable => Before::Whole(Box::new(kept.producer)),
+            _ => Before::Nothing,
+        };
+        let kept = self.kept.entry(id).or_insert_with(|| Kept { producer: Producer::new(id), wrote: true });
+        kept.wrote = true;
+        let producer = &mut kept.producer;
+        producer.begin_epoch(header.producer_epoch);
+        producer.coordinator_epoch = coordinator_epoch;
+        producer.transaction_start = None;
+        producer.last_timestamp = timestamp;
+        self.changed(header.next_offset(), id, before, undoable);
+    }
+
+    /// Takes up a batch as it stands in a log: one of records, or the marker that ended a transaction.
+    pub fn replay(&mut self, header: &BatchHeader, batch: &[u8]) {
+        if !header.is_control() {
+            self.note(header, header.base_offset, header.max_timestamp, false);
+        } else if header.has_producer()
+            && let Some((coordinator_epoch, timestamp)) = marker(batch)
+        {
+            self.note_marker(header, coordinator_epoch, timestamp, false);
+        }
+    }
+
+    fn changed(&mut self, next_offset: Offset, id: i64, before: Before, undoable: bool) {
+        if undoable {
+            self.changes.push_back(Change { next_offset, id, before });
+        } else {
+            self.changes.clear();
+            self.changes_from = next_offset;
+        }
+    }
+
+    /// What was changed before `offset` need not be told any more.
+    pub fn settle(&mut self, offset: Offset) {
+        while self.changes.front().is_some_and(|change| change.next_offset <= offset) {
+            self.changes.pop_front();
+        }
+        self.changes_from = self.changes_from.max(offset);
+    }
+
+    /// Whether [`Producers::as_of`] can tell of `offset`.
+    pub fn reaches_back_to(&self, offset: Offset) -> bool {
+        offset >= self.changes_from
+    }
+
+    /// Everyone as they were when the log ended at `offset`, by id. It was not settled beyond that.
+    pub fn as_of(&self, offset: Offset) -> Vec<Producer> {
+        assert!(
+            self.reaches_back_to(offset),
+            "changes before {} are forgotten, {offset} is asked for",
+            self.changes_from
+        );
+        let mut producers = self.to_vec();
+        let mut gone = false;
+        for change in self.changes.iter().rev().take_while(|change| change.next_offset > offset) {
+            // One that expired meanwhile is not told of.
+            let Ok(place) = producers.binary_search_by_key(&change.id, |producer| producer.id) else { continue };
+            let producer = &mut producers[place];
+            match &change.before {
+                // It expired and came back since.
+                Before::Batch(_) if producer.kept == 0 => {}
+                Before::Batch(oldest) => {
+                    producer.pop(*oldest);
+                    producer.last_timestamp = producer.last_batch().expect("it followed another batch").timestamp;
+                }
+                Before::Whole(before) => *producer = **before,
+                Before::Nothing => {
+                    *producer = Producer::new(change.id);
+                    gone = true;
+                }
+            }
+        }
+        if gone {
+            producers.retain(|producer| *producer != Producer::new(producer.id));
+        }
+        producers
+    }
+
+    /// Forgets those who wrote nothing since this was last called, have no transaction open, and whose last timestamp is
+    /// `expiration_ms` old (`producer.id.expiration.ms`); how many. Kafka goes by the timestamp alone, and so forgets who is
+    /// writing old records.
+    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) -> usize {
+        let before = self.kept.len();
+        self.kept.retain(|_, kept| {
+            let producer = &kept.producer;
+            let wrote = std::mem::replace(&mut kept.wrote, false);
+            let is_old = now.0.saturating_sub(producer.last_timestamp.0) >= expiration_ms;
+            wrote || producer.transaction_start.is_some() || !is_old
+        });
+        before - self.kept.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::{Attributes, BatchBuilder, Codec};
+    use crate::types::Epoch;
+
+    fn batch(id: i64, epoch: i16, sequence: i32, records: i32) -> BatchHeader {
+        BatchHeader {
+            base_offset: Offset(0),
+            length: 49,
+            leader_epoch: Epoch(0),
+            magic: 2,
+            crc: 0,
+            attributes: Attributes(0),
+            last_offset_delta: records - 1,
+            base_timestamp: Timestamp(1_000),
+            max_timestamp: Timestamp(1_000),
+            producer_id: id,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            record_count: records,
+        }
+    }
+
+    /// A log's end, and its producers.
+    #[derive(Default)]
+    struct Log {
+        end: i64,
+        producers: Producers,
+    }
+
+    impl Log {
+        fn append(&mut self, header: &BatchHeader) -> Result<i64, ProducerError> {
+            match self.producers.check(header, Origin::Client)? {
+                Verdict::Duplicate(batch) => Ok(batch.base_offset().0),
+                Verdict::Append => {
+                    let base = self.end;
+                    self.producers.note(header, Offset(base), header.max_timestamp, true);
+                    self.end += i64::from(header.record_count);
+                    Ok(base)
+                }
+            }
+        }
+
+        fn sends(&mut self, epoch: i16, sequence: i32, records: i32) -> Result<i64, ProducerError> {
+            self.append(&batch(7, epoch, sequence, records))
+        }
+    }
+
+    fn is_out_of_order(outcome: Result<i64, ProducerError>) -> bool {
+        matches!(outcome, Err(ProducerError::OutOfOrderSequence { .. }))
+    }
+
+    #[test]
+    fn the_last_five_batches_are_known_again_and_older_ones_are_out_of_order() {
+        let mut log = Log::default();
+        for number in 0..7 {
+            assert_eq!(log.sends(0, number * 10, 10), Ok(i64::from(number) * 10));
+        }
+        for number in 2..7 {
+            assert_eq!(log.sends(0, number * 10, 10), Ok(i64::from(number) * 10), "sent again");
+        }
+        assert!(is_out_of_order(log.sends(0, 10, 10)), "the sixth from the end");
+        assert!(is_out_of_order(log.sends(0, 60, 9)), "the same first sequence with another last");
+        assert!(is_out_of_order(log.sends(0, 80, 1)), "a batch is missing");
+        assert_eq!((log.sends(0, 70, 1), log.end), (Ok(70), 71));
+    }
+
+    #[test]
+    fn sequences_wrap_around_inside_a_batch_and_between_two() {
+        let mut log = Log::default();
+        assert_eq!(log.sends(0, i32::MAX - 1, 2), Ok(0));
+        assert!(is_out_of_order(log.sends(0, 1, 1)));
+        assert_eq!(log.sends(0, 0, 1), Ok(2), "0 follows on the greatest");
+        let mut log = Log::default();
+        assert_eq!(log.sends(0, i32::MAX - 1, 4), Ok(0));
+        assert_eq!(log.producers.get(7).expect("it wrote").last_sequence(), 1);
+        assert_eq!(log.sends(0, i32::MAX - 1, 4), Ok(0), "sent again");
+        assert_eq!(log.sends(0, 2, 1), Ok(4));
+    }
+
+    #[test]
+    fn an_unknown_producer_may_begin_anywhere_and_a_new_epoch_at_zero() {
+        let mut log = Log::default();
+        assert_eq!(log.sends(3, 500, 1), Ok(0));
+        assert_eq!(log.sends(2, 501, 1), Err(ProducerError::InvalidEpoch { id: 7, epoch: 2, current: 3 }));
+        assert!(is_out_of_order(log.sends(4, 501, 1)));
+        assert_eq!(log.sends(4, 0, 1), Ok(1));
+        assert_eq!(log.sends(3, 500, 1), Err(ProducerError::InvalidEpoch { id: 7, epoch: 3, current: 4 }));
+        assert_eq!(log.sends(4, 0, 1), Ok(1), "sent again");
+    }
+
+    #[test]
+    fn a_batch_outside_of_an_open_transaction_is_refused_until_its_marker() {
+        let mut log = Log::default();
+        let open = BatchHeader { attributes: Attributes(Attributes::TRANSACTIONAL), ..batch(7, 0, 0, 1) };
+        assert_eq!(log.append(&open), Ok(0));
+        assert_eq!(log.sends(0, 1, 1), Err(ProducerError::InvalidTransactionState { id: 7 }));
+        let mut marker = BatchBuilder::new(Codec::None).producer(7, 0, -1).transactional().control();
+        marker.push(Timestamp(9), Some(&[0, 0, 0, 1]), Some(&[0, 0, 0, 0, 0, 5]), &[]);
+        let marker = marker.build(Offset(1));
+        log.producers.replay(&BatchHeader::parse(&marker).expect("a batch"), &marker);
+        let producer = *log.producers.get(7).expect("it wrote");
+        assert_eq!((producer.coordinator_epoch, producer.transaction_start), (5, None));
+        assert_eq!(producer.last_timestamp, Timestamp(9));
+        assert_eq!(log.sends(0, 1, 1), Ok(1));
+    }
+
+    #[test]
+    fn batches_without_a_producer_leave_nothing_and_a_coordinator_needs_no_sequence() {
+        let mut log = Log::default();
+        assert_eq!(log.append(&batch(-1, -1, -1, 3)), Ok(0));
+        assert!(log.producers.is_empty());
+        assert_eq!(log.sends(1, 0, 1), Ok(3));
+        let check = |epoch, sequence| log.producers.check(&batch(7, epoch, sequence, 1), Origin::Coordinator);
+        assert_eq!(check(1, 17), Ok(Verdict::Append));
+        assert!(matches!(check(0, 17), Err(ProducerError::InvalidEpoch { .. })));
+    }
+
+    #[test]
+    fn who_wrote_nothing_for_long_is_forgotten_but_not_who_writes_old_records() {
+        let mut log = Log::default();
+        assert_eq!(log.sends(0, 0, 1), Ok(0));
+        let open = BatchHeader { attributes: Attributes(Attributes::TRANSACTIONAL), ..batch(8, 0, 0, 1) };
+        assert_eq!(log.append(&open), Ok(1));
+        let now = Timestamp(1_000_000);
+        assert_eq!(log.producers.expire(now, 100), 0, "it wrote since the last look");
+        assert_eq!(log.producers.expire(now, 10_000_000), 0);
+        assert_eq!(log.producers.expire(now, 100), 1);
+        assert!(log.producers.get(7).is_none() && log.producers.get(8).is_some());
+        assert_eq!(log.producers.as_of(Offset(0)).len(), 0);
+        assert_eq!(log.sends(0, 1, 1), Ok(2), "any sequence of one that is not known");
+        assert_eq!(log.producers.as_of(Offset(1)).len(), 0);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Send { id: i64, epoch: i16, skip: i32, records: i32, is_transactional: bool },
+        Marker { id: i64 },
+        Settle(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let send = (0..3i64, prop_oneof![9 => Just(0i16), 1 => Just(1)], 0..8i32, 1..4i32, prop::bool::weighted(0.2));
+        prop_oneof![
+            12 => send.prop_map(|(id, epoch, skip, records, is_transactional)| {
+                Step::Send { id, epoch, skip: if skip < 6 { 0 } else { skip - 7 }, records, is_transactional }
+            }),
+            1 => (0..3i64).prop_map(|id| Step::Marker { id }),
+            1 => any::<u8>().prop_map(Step::Settle),
+        ]
+    }
+
+    proptest! {
+        /// What is told of an earlier end is what was known then, and a replay of what was appended gives the same.
+        #[test]
+        fn what_was_known_at_any_end_can_be_told_and_comes_back_by_replay(steps in prop::collection::vec(step(), 1..80)) {
+            let mut log = Log::default();
+            let mut known = vec![(0, Vec::new())];
+            let mut settled = 0;
+            let mut replayed = Producers::default();
+            for step in steps {
+                match step {
+                    Step::Send { id, epoch, skip, records, is_transactional } => {
+                        let producer = log.producers.get(id).copied().unwrap_or_else(|| Producer::new(id));
+                        let epoch = producer.epoch.max(0) + epoch;
+                        let next = if epoch == producer.epoch { producer.last_sequence() + 1 + skip } else { skip.max(0) };
+                        let mut header = batch(id, epoch, next.max(0), records);
+                        header.max_timestamp = Timestamp(log.end);
+                        if is_transactional {
+                            header.attributes = Attributes(Attributes::TRANSACTIONAL);
+                        }
+                        let before = log.end;
+                        let _ = log.append(&header);
+                        if log.end > before {
+                            replayed.note(&header, Offset(before), header.max_timestamp, false);
+                        }
+                    }
+                    Step::Marker { id } => {
+                        let mut header = batch(id, log.producers.get(id).map_or(0, |producer| producer.epoch), -1, 1);
+                        header.base_offset = Offset(log.end);
+                        log.producers.note_marker(&header, 3, Timestamp(log.end), true);
+                        replayed.note_marker(&header, 3, Timestamp(log.end), false);
+                        log.end += 1;
+                    }
+                    Step::Settle(share) => {
+                        settled += (log.end - settled) * i64::from(share) / 255;
+                        log.producers.settle(Offset(settled));
+                    }
+                }
+                prop_assert_eq!(replayed.to_vec(), log.producers.to_vec());
+                known.push((log.end, log.producers.to_vec()));
+                for (end, then) in known.iter().filter(|(end, _)| *end >= settled) {
+                    prop_assert_eq!(&log.producers.as_of(Offset(*end)), then, "as of {}", end);
+                }
+            }
+        }
+    }
+}

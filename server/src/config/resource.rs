@@ -1,0 +1,138 @@
+//! The settings that can change while the broker runs: which a resource may have, and what those of all layers together
+//! give.
+//!
+//! A topic's setting is its own, else the broker's, else the default. The broker's is what was set for this broker, else for
+//! all brokers, else in `server.properties`, each under its own name.
+
+use corelog_replication::NodeId;
+use corelog_replication::metadata::{ClusterImage, ConfigMap, MetadataError, Refusal, ResourceType};
+
+use super::key::{Effect, Key, Kind, Update};
+use super::settings::Settings;
+use super::table::{broker_key, client_metrics_key, group_key, topic_key};
+use super::topic::TopicDefaults;
+
+/// The settings that were changed while brokers run, of one broker.
+#[derive(Clone, Copy, Default)]
+pub struct Dynamic<'a> {
+    /// Those of this broker.
+    pub broker: Option<&'a ConfigMap>,
+    /// Those of all brokers.
+    pub cluster: Option<&'a ConfigMap>,
+}
+
+impl<'a> Dynamic<'a> {
+    /// What the metadata has for a broker.
+    pub fn of(image: &'a ClusterImage, node: NodeId) -> Dynamic<'a> {
+        Dynamic {
+            broker: image.configs(ResourceType::Broker, &node.0.to_string()),
+            cluster: image.configs(ResourceType::Broker, ""),
+        }
+    }
+
+    /// The value of a broker's setting.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        [self.broker, self.cluster].into_iter().flatten().find_map(|layer| layer.get(name)).map(|value| value.trim())
+    }
+}
+
+impl Settings {
+    /// The settings of topics that do not say, under what was changed since.
+    pub fn topic_defaults(&self, dynamic: Dynamic<'_>) -> TopicDefaults {
+        TopicDefaults::new(|name| dynamic.get(name).or(self.given(name)).map(Into::into))
+    }
+
+    /// The most connections of all, and of one address, under what was changed since.
+    pub fn connection_limits(&self, dynamic: Dynamic<'_>) -> (usize, usize) {
+        let number = |name: &str, given: usize| dynamic.get(name).and_then(|text| text.parse().ok()).unwrap_or(given);
+        (
+            number("max.connections", self.broker.connections_max),
+            number("max.connections.per.ip", self.broker.connections_per_ip_max),
+        )
+    }
+
+    /// Whether a resource may have these settings.
+    pub fn check_resource(
+        &self,
+        image: &ClusterImage,
+        resource: ResourceType,
+        name: &str,
+        configs: &ConfigMap,
+    ) -> Result<(), MetadataError> {
+        match resource {
+            ResourceType::Topic => {
+                let defaults = self.topic_defaults(Dynamic::of(image, self.broker.node));
+                defaults.check(configs).map_err(|reason| MetadataError::new(Refusal::InvalidConfig, reason))
+            }
+            ResourceType::Broker => self.check_broker(name, configs),
+            ResourceType::Group if name.is_empty() => Err(invalid_request("Default group resources are not allowed.")),
+            ResourceType::Group => check_rows(configs, group_key, "group config name"),
+            ResourceType::ClientMetrics if name.is_empty() => {
+                Err(invalid_request("Default client metrics resources are not allowed."))
+            }
+            ResourceType::ClientMetrics => check_rows(configs, client_metrics_key, "client metrics configuration"),
+        }
+    }
+
+    /// Kafka answers INVALID_REQUEST to a broker's setting that cannot be (KAFKA-13609).
+    fn check_broker(&self, name: &str, configs: &ConfigMap) -> Result<(), MetadataError> {
+        let is_for_all = name.is_empty();
+        if !is_for_all && name.parse() != Ok(self.broker.node.0) {
+            let message =
+                format!("Unexpected broker id, expected {} or empty string, but received {name}", self.broker.node.0);
+            return Err(invalid_request(message));
+        }
+        for (key, value) in configs {
+            let Some(row) = broker_key(key).filter(|row| is_changeable(row)) else {
+                return Err(invalid_request(format!("Cannot update these configs dynamically: Set({key})")));
+            };
+            if is_for_all && row.update == Update::Broker {
+                let message = format!(
+                    "Cannot update these configs at default cluster level, broker id must be specified: Set({key})"
+                );
+                return Err(invalid_request(message));
+            }
+            row.check(value).map_err(invalid_request)?;
+        }
+        let layers = Dynamic { broker: Some(configs), cluster: None };
+        self.topic_defaults(layers).check(&ConfigMap::new()).map_err(invalid_request)
+    }
+}
+
+/// Whether a broker's setting can change here while it runs: Kafka allows it, and what acts here follows.
+pub fn is_changeable(key: &Key) -> bool {
+    // A listener is bound once.
+    key.update == Update::Cluster || key.update == Update::Broker && key.effect != Effect::Acts
+}
+
+/// The items of a list at its default; `None` for a setting that is no list.
+pub fn list_default(defaults: &TopicDefaults, resource: ResourceType, name: &str) -> Option<String> {
+    let key = match resource {
+        ResourceType::Topic => topic_key(name),
+        ResourceType::Broker => broker_key(name),
+        ResourceType::Group => group_key(name),
+        ResourceType::ClientMetrics => client_metrics_key(name),
+    }?;
+    if !matches!(key.kind, Kind::List | Kind::ListOf(_) | Kind::Replicas) {
+        return None;
+    }
+    let default = if resource == ResourceType::Topic { defaults.get(name) } else { key.default };
+    Some(default.unwrap_or_default().into())
+}
+
+fn check_rows(
+    configs: &ConfigMap,
+    row: impl Fn(&str) -> Option<&'static Key>,
+    what: &str,
+) -> Result<(), MetadataError> {
+    let refused = |reason: String| MetadataError::new(Refusal::InvalidConfig, reason);
+    for (name, value) in configs {
+        let row = row(name).ok_or_else(|| refused(format!("Unknown {what}: {name}")))?;
+        row.check(value).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn invalid_request(message: impl Into<String>) -> MetadataError {
+    MetadataError::new(Refusal::InvalidRequest, message)
+}

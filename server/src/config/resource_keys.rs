@@ -1,0 +1,34 @@
+//! The settings of groups and of telemetry subscriptions, with Kafka's defaults and bounds.
+
+use super::key::{INT_MAX, Key, Kind};
+
+/// The rows of a group, by name.
+#[rustfmt::skip]
+pub(super) const GROUP_KEYS: &[Key] = &[
+    Key::dynamic("consumer.heartbeat.interval.ms", Kind::Int(1, INT_MAX), "5000",
+        "How often members of a consumer group are to send heartbeats."),
+    Key::dynamic("consumer.session.timeout.ms", Kind::Int(1, INT_MAX), "45000",
+        "After how long without a heartbeat a member of a consumer group is taken out."),
+    Key::dynamic("share.auto.offset.reset", Kind::Text, "latest", "Where a share group begins."),
+    Key::dynamic("share.heartbeat.interval.ms", Kind::Int(1, INT_MAX), "5000",
+        "How often members of a share group are to send heartbeats."),
+    Key::dynamic("share.isolation.level", Kind::OneOf(&["read_committed", "read_uncommitted"]), "read_uncommitted",
+        "Whether a share group sees records of open transactions."),
+    Key::dynamic("share.record.lock.duration.ms", Kind::Int(1000, INT_MAX), "30000",
+        "How long a record stays with the member of a share group that fetched it."),
+    Key::dynamic("share.session.timeout.ms", Kind::Int(1, INT_MAX), "45000",
+        "After how long without a heartbeat a member of a share group is taken out."),
+    Key::dynamic("streams.heartbeat.interval.ms", Kind::Int(1, INT_MAX), "5000",
+        "How often members of a streams group are to send heartbeats."),
+    Key::dynamic("streams.num.standby.replicas", Kind::Int(0, INT_MAX), "0", "How many standby tasks a streams group has."),
+    Key::dynamic("streams.session.timeout.ms", Kind::Int(1, INT_MAX), "45000",
+        "After how long without a heartbeat a member of a streams group is taken out."),
+];
+
+/// The rows of a telemetry subscription, by name.
+#[rustfmt::skip]
+pub(super) const CLIENT_METRICS_KEYS: &[Key] = &[
+    Key::dynamic("interval.ms", Kind::Int(100, 3_600_000), "300000", "How often clients send the metrics."),
+    Key::dynamic("match", Kind::List, "", "Which clients send them, as selector=pattern."),
+    Key::dynamic("metrics", Kind::List, "", "The beginnings of the names of the metrics wanted."),
+];

@@ -22,6 +22,7 @@ use crate::controller::Controller;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::leaders::Leaders;
+use crate::metrics::ShardCounters;
 use crate::net::{Bound, Connections, Memory};
 use crate::producer_ids::ProducerIds;
 
@@ -77,6 +78,7 @@ pub(crate) struct ShardServer {
     pub(crate) io: Io,
     pub(crate) leaders: Rc<Leaders>,
     pub(crate) sessions: FetchSessions,
+    pub(crate) counters: ShardCounters,
     pub(crate) groups: Groups,
     /// Told when the broker shuts down: connections read no more, fetches wait no more.
     pub(crate) shutdown: Arc<Notify>,
@@ -99,6 +101,7 @@ impl ShardServer {
         leaders.observe(&shard);
         let server = Rc::new(ShardServer {
             memory: Memory::new(broker.settings.broker.connection_bytes),
+            counters: ShardCounters::new(),
             sessions: FetchSessions::new(
                 broker.settings.broker.fetch_sessions_max,
                 shard.id().0,

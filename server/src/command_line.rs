@@ -56,6 +56,9 @@ struct ServeArgs {
     /// Shards, each a thread on a core of its own (`corelog.cores`).
     #[arg(long, value_name = "N")]
     cores: Option<usize>,
+    /// How logs are written to stderr; their level is that of RUST_LOG, else info.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", env = "CORELOG_LOG_FORMAT")]
+    log_format: LogFormat,
     /// A setting; may be repeated, the last one counts.
     #[arg(short = 'o', value_name = "KEY=VALUE")]
     option: Vec<String>,
@@ -91,7 +94,7 @@ const DAMAGED: &str = "corelog: nothing was changed; `corelog verify DIR` lists 
     \"A damaged data directory\", says what can be done";
 
 fn serve(args: &ServeArgs, signals: &SigSet) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    log_to_stderr();
+    log_to_stderr(args.log_format);
     raise_descriptor_limit();
     let settings = args.settings()?;
     for warning in &settings.warnings {
@@ -179,15 +182,24 @@ impl ServeArgs {
     }
 }
 
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
 /// Logs go to stderr, at `info` or what `RUST_LOG` says.
-fn log_to_stderr() {
+fn log_to_stderr(format: LogFormat) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
 /// Partitions and connections are descriptors; the soft limit is often 1024.

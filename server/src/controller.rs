@@ -214,6 +214,7 @@ impl ShardServer {
         }
         self.each_shard(work, |server, name| async move {
             server.leaders.forget(&name);
+            server.counters.forget(&name.topic);
             if *name.topic == *OFFSETS_TOPIC {
                 server.groups.release(name.partition);
             }

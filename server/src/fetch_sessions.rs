@@ -89,7 +89,6 @@ impl FetchSessions {
     }
 
     /// How many there are.
-    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.sessions.borrow().len()
     }

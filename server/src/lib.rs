@@ -18,6 +18,7 @@ mod fetch_sessions;
 mod groups;
 mod join;
 mod leaders;
+mod metrics;
 mod net;
 mod producer_ids;
 pub mod protocol;

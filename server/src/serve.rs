@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::broker::{Broker, ShardServer};
 use crate::config::{EngineSettings, Listener, Settings};
 use crate::controller::Controller;
+use crate::metrics::MetricsEndpoint;
 use crate::net;
 
 /// How long a shutdown waits for connections to answer what they were asked.
@@ -27,6 +28,7 @@ const PLAINTEXT: i16 = 0;
 /// A broker that serves. Dropped, it goes on; [`Running::shutdown`] ends it.
 pub struct Running {
     addr: SocketAddr,
+    metrics: Option<MetricsEndpoint>,
     broker: Arc<Broker>,
 }
 
@@ -34,6 +36,11 @@ impl Running {
     /// Where it listens: the first of `listeners`, with its port.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it tells its metrics, if it does.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(MetricsEndpoint::addr)
     }
 
     /// The store that it serves.
@@ -46,6 +53,7 @@ impl Running {
     /// # Errors
     /// The first fault of the store; what was acknowledged is safe all the same.
     pub fn shutdown(self) -> Result<()> {
+        drop(self.metrics);
         self.broker.close();
         for shard in shards(&self.broker.store) {
             // A shard that is gone has no connections.
@@ -128,7 +136,12 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
             "a shard serves"
         );
     }
-    Ok(Running { addr: bound[0], broker })
+    let metrics =
+        broker.settings.broker.metrics_listen.map(|addr| MetricsEndpoint::start(addr, broker.clone())).transpose()?;
+    if let Some(endpoint) = &metrics {
+        tracing::info!(addr = %endpoint.addr(), "metrics are served");
+    }
+    Ok(Running { addr: bound[0], metrics, broker })
 }
 
 /// The data directory's identity, which a fresh one gets.

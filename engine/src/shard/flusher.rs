@@ -11,7 +11,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::io::{Slice, Sync};
+use crate::io::{Instant, Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
 use crate::log::{IndexPoint, OpenSegment, Pending, SegmentWrite};
 use crate::shard::join::join_all;
@@ -61,6 +61,7 @@ struct InFlight {
     sequence: u64,
     members: SmallVec<[Member; 4]>,
     outcome: Option<Result<Written>>,
+    closed: Instant,
 }
 
 struct Member {
@@ -217,7 +218,12 @@ impl Shard {
         let sequence = sealed.sequence();
         self.flusher.sealed_before.set(sequence + 1);
         self.flusher.in_flight.set(self.flusher.in_flight.get() + 1);
-        self.flusher.groups.borrow_mut().push_back(InFlight { sequence, members, outcome: None });
+        self.flusher.groups.borrow_mut().push_back(InFlight {
+            sequence,
+            members,
+            outcome: None,
+            closed: self.io.now(),
+        });
         Some(Group { sealed, sequence, directs })
     }
 
@@ -341,6 +347,7 @@ impl Shard {
                     self.journal.borrow_mut().apply(written);
                     self.flusher.applied_before.set(group.sequence + 1);
                     self.metrics.groups.add(1);
+                    self.metrics.group_seconds.observe(self.io.now() - group.closed);
                     for member in &group.members {
                         self.apply_member(member);
                     }

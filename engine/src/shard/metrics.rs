@@ -1,6 +1,7 @@
 //! What a shard counts: plain numbers on its own thread, read by whoever asks there.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 /// A number that only grows.
 #[derive(Default, Debug)]
@@ -18,6 +19,34 @@ impl Counter {
     }
 }
 
+/// Upper ends of the buckets of a [`Histogram`], in microseconds; what is longer goes into one more.
+pub const HISTOGRAM_BOUNDS_US: [u64; 18] = [
+    50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 204_800, 409_600, 819_200, 1_638_400,
+    6_553_600, 26_214_400,
+];
+
+/// How long something took, as counts of times up to each of [`HISTOGRAM_BOUNDS_US`].
+#[derive(Default, Debug)]
+pub struct Histogram {
+    counts: [Cell<u64>; HISTOGRAM_BOUNDS_US.len() + 1],
+    sum_ns: Cell<u64>,
+}
+
+impl Histogram {
+    /// Counts one that took so long.
+    pub fn observe(&self, took: Duration) {
+        let us = took.as_micros() as u64;
+        let bucket = &self.counts[HISTOGRAM_BOUNDS_US.partition_point(|bound| *bound < us)];
+        bucket.set(bucket.get() + 1);
+        self.sum_ns.set(self.sum_ns.get() + took.as_nanos() as u64);
+    }
+
+    /// How many fell into each bucket (the last one has no bound), and how long all took together.
+    pub fn get(&self) -> ([u64; HISTOGRAM_BOUNDS_US.len() + 1], Duration) {
+        (std::array::from_fn(|index| self.counts[index].get()), Duration::from_nanos(self.sum_ns.get()))
+    }
+}
+
 /// What a shard counts.
 #[derive(Default, Debug)]
 pub struct Metrics {
@@ -29,6 +58,8 @@ pub struct Metrics {
     pub records_appended: Counter,
     /// Commit groups written to the journal.
     pub groups: Counter,
+    /// How long a group took from its closing to its end: the durable write, and the turn in the order of groups.
+    pub group_seconds: Histogram,
     /// Bytes of segments that went through the journal.
     pub journal_bytes: Counter,
     /// Bytes of segments that went straight to their file, durably.

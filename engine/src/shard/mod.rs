@@ -25,7 +25,7 @@ mod waiters;
 mod writer;
 
 pub use config::StoreConfig;
-pub use metrics::{Counter, Metrics};
+pub use metrics::{Counter, HISTOGRAM_BOUNDS_US, Histogram, Metrics};
 pub use reader::{ReadBatches, ReadRequest, ReadUpTo};
 pub use recycler::RECYCLED_PREFIX;
 pub use shard::{AppendOptions, Observer, Shard, ShardId};

@@ -143,6 +143,17 @@ impl Shard {
         &self.metrics
     }
 
+    /// Bytes of memory that its tails hold, and bytes that were appended and wait for the disk.
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        (self.held_bytes.get() as u64, self.backlog_bytes.get())
+    }
+
+    /// Bytes of the journal that a restart would read, and bytes that it has.
+    pub fn journal_bytes(&self) -> (u64, u64) {
+        let journal = self.journal.borrow();
+        (journal.used_bytes(), journal.capacity_bytes())
+    }
+
     /// Registers the one that decides the high watermarks. Without one it is what is flushed for a durable log, else the end.
     pub fn observe(&self, observer: Observer) {
         *self.observer.borrow_mut() = Some(observer);

@@ -14,7 +14,7 @@ use crate::protocol::{ErrorCode, Text};
 
 pub(super) async fn handle(call: Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let names: Vec<Text> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let topics = request.topics.into_iter().map(|topic| new_topic(topic, call.version)).collect();
+    let topics = request.topics.into_iter().map(new_topic).collect();
     let outcomes = create(&call, topics, request.validate_only).await;
     let topics = names.into_iter().zip(outcomes).map(|(name, outcome)| match outcome {
         Ok(created) => CreatableTopicResult {
@@ -59,21 +59,14 @@ pub(super) async fn create(
     }
 }
 
-fn new_topic(topic: CreatableTopic, version: i16) -> NewTopic {
+fn new_topic(topic: CreatableTopic) -> NewTopic {
     let assignments = topic.assignments.into_iter();
     NewTopic {
         name: topic.name.to_string(),
-        // Defaults are for v4 and up (KIP-464); before, -1 is just wrong.
-        partitions: if version < 4 && topic.num_partitions == -1 && assignments.len() == 0 {
-            0
-        } else {
-            topic.num_partitions
-        },
-        replication_factor: if version < 4 && topic.replication_factor == -1 && assignments.len() == 0 {
-            0
-        } else {
-            topic.replication_factor
-        },
+        // -1 is the broker's default in every version, as in Kafka: KIP-464 has it from v4 on, but only Kafka's own
+        // client holds itself to that. kafkajs asks so in v3.
+        partitions: topic.num_partitions,
+        replication_factor: topic.replication_factor,
         assignments: assignments
             .map(|one| (one.partition_index, one.broker_ids.into_iter().map(NodeId).collect()))
             .collect(),

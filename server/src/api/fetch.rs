@@ -185,8 +185,12 @@ async fn read_here(server: &Rc<ShardServer>, group: &[Wanted], bytes_max: usize)
     let (mut left, mut is_first) = (bytes_max, true);
     for wanted in group {
         let read = match read(server, wanted, left, is_first).await {
-            Ok(read) => read,
+            Ok(read) => {
+                server.counters.topic(&wanted.led.name.topic, |topic| topic.fetched_bytes.add(read.bytes as u64));
+                read
+            }
             Err(error) => {
+                server.counters.topic(&wanted.led.name.topic, |topic| topic.fetch_errors.add(1));
                 if matches!(error, Error::Corrupt { .. }) {
                     tracing::error!(partition = %wanted.led.name, %error, "a fetch cannot be served");
                 }

@@ -187,9 +187,13 @@ where
 {
     let request = decode_body::<A>(reader)?;
     let (correlation_id, version) = (call.correlation_id, call.version);
+    let server = call.server.clone();
+    let began = server.io.now();
     let reply = handle(call, request);
     Ok(Box::pin(async move {
-        match reply.await.into() {
+        let reply = reply.await.into();
+        server.counters.answered(A::FACTS.key, server.io.now() - began);
+        match reply {
             Reply::Answer(response) => Answer::Frame(encode_response::<A>(correlation_id, version, &response)),
             Reply::Nothing => Answer::Nothing,
             Reply::Disconnect => Answer::Disconnect,

@@ -144,7 +144,16 @@ async fn append_here(server: Rc<ShardServer>, appends: Vec<Append>, acks: Acks, 
     let mut waiting = Vec::with_capacity(appends.len());
     for Append { place, led, batch } in appends {
         let index = led.name.partition;
-        match append(&server, &led, &batch, acks) {
+        let appended = append(&server, &led, &batch, acks);
+        server.counters.topic(&led.name.topic, |topic| match &appended {
+            Ok(appended) => {
+                topic.produced_batches.add(1);
+                topic.produced_records.add(appended.next_offset.since(appended.base_offset));
+                topic.produced_bytes.add(batch.len() as u64);
+            }
+            Err(_) => topic.produce_errors.add(1),
+        });
+        match appended {
             Ok(appended) => {
                 outcomes.push((place, succeeded(index, &appended)));
                 waiting.push((led, appended));

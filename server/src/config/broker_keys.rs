@@ -110,6 +110,8 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::fixed("corelog.direct", Kind::Boolean, "true", "Whether files are opened with O_DIRECT where the file system has it."),
     Key::fixed("corelog.journal.bytes", Kind::Long(8 << 20, MAX), "268435456",
         "The journal of each shard; a larger one is checkpointed less often."),
+    Key::fixed("corelog.metrics.listen", Kind::Text, "",
+        "Where `/metrics` (Prometheus) and `/healthz` are served over HTTP, as `HOST:PORT`; nowhere if it is empty."),
     Key::fixed("corelog.pin", Kind::Boolean, "true", "Whether each shard's thread stays on one core."),
     Key::fixed("corelog.recycle.bytes", Kind::Long(0, MAX), "4294967296",
         "Bytes of deleted segments that each shard keeps as files for new ones."),

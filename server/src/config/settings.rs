@@ -1,6 +1,7 @@
 //! The settings of a process: every value given, checked against the table, and typed.
 
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use corelog_replication::NodeId;
@@ -58,6 +59,8 @@ pub struct BrokerSettings {
     pub connections_max: usize,
     /// `max.connections.per.ip`.
     pub connections_per_ip_max: usize,
+    /// `corelog.metrics.listen`; `None` for nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// `corelog.connection.bytes`.
     pub connection_bytes: usize,
     /// `connections.max.idle.ms`; `None` never closes one.
@@ -212,6 +215,7 @@ impl<'a> Values<'a> {
             request_bytes_max: self.number("socket.request.max.bytes")?,
             connections_max: self.number("max.connections")?,
             connections_per_ip_max: self.number("max.connections.per.ip")?,
+            metrics_listen: self.metrics_listen()?,
             connection_bytes: self.number("corelog.connection.bytes")?,
             connection_idle_ms_max: self.bound("connections.max.idle.ms"),
             metadata_log_bytes_max: self.number("metadata.log.max.record.bytes.between.snapshots")?,
@@ -258,6 +262,18 @@ impl<'a> Values<'a> {
             regex_refresh_ms: self.number("group.consumer.regex.refresh.interval.ms")?,
             consumer_protocol: protocols.any(|protocol| protocol == "consumer"),
         })
+    }
+
+    fn metrics_listen(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        let name = "corelog.metrics.listen";
+        let Some(text) = self.text(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let found = text
+            .to_socket_addrs()
+            .map_err(|error| error.to_string())
+            .and_then(|mut found| found.next().ok_or_else(|| "the host has no address".into()));
+        found
+            .map(Some)
+            .map_err(|reason| self.invalid(name, format!("{name}={text}: {reason}; it is given as HOST:PORT")))
     }
 
     /// A process that is only a broker has its controllers elsewhere, and a lone controller serves no clients.

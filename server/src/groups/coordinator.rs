@@ -206,6 +206,18 @@ impl Coordinator {
         groups.map(|(id, group)| group.listed(id)).collect()
     }
 
+    /// Every committed offset: group, topic, partition, offset.
+    pub(crate) fn committed(&self) -> Vec<(Text, Text, i32, i64)> {
+        let mut all = Vec::new();
+        for (group, topics) in self.offsets.groups() {
+            for (topic, partitions) in topics {
+                let offsets = partitions.iter().map(|(index, one)| (group.clone(), topic.clone(), *index, one.offset));
+                all.extend(offsets);
+            }
+        }
+        all
+    }
+
     /// DeleteGroups, of one group.
     pub(crate) fn delete(&self, effects: &mut Effects, id: &Text) -> ErrorCode {
         let Some(group) = self.groups.get(id) else { return ErrorCode::GROUP_ID_NOT_FOUND };

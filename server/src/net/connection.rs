@@ -203,6 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Poll::Ready(result) = self.output.poll_send(cx, &mut self.stream, &mut sent) {
             result?;
         }
+        self.server.counters.sent_bytes.add(sent as u64);
         Ok(sent > 0)
     }
 
@@ -215,7 +216,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.wants_more() {
             match self.input.poll_fill(cx, &mut self.stream) {
                 Poll::Ready(Ok(0)) => self.stop_reading(End::Peer),
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(received)) => {
+                    self.server.counters.received_bytes.add(received as u64);
+                    moved = true;
+                }
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => return Ok(moved),
             }

@@ -55,10 +55,12 @@ fn admit(server: &Rc<ShardServer>, listener: &Rc<str>, stream: Stream, peer: Soc
     let ticket = match server.broker.connections.admit(peer.ip()) {
         Ok(ticket) => ticket,
         Err(full) => {
+            server.counters.refused.add(1);
             tracing::warn!(%peer, "connection refused: {full}");
             return;
         }
     };
+    server.counters.accepted.add(1);
     let connection = Connection::new(stream, peer, listener.clone(), server.clone());
     let server = server.clone();
     server.live.set(server.live.get() + 1);

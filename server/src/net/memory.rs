@@ -32,6 +32,11 @@ impl Memory {
         }
     }
 
+    /// How much is held, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.held.get()
+    }
+
     /// Whether as much is held as may be.
     pub(super) fn is_full(&self) -> bool {
         self.held.get() >= self.max

@@ -60,6 +60,11 @@ impl TestBroker {
         self.running.as_ref().expect("it runs").addr()
     }
 
+    /// Where it tells its metrics (`corelog.metrics.listen`).
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.running.as_ref().expect("it runs").metrics_addr().expect("it tells its metrics")
+    }
+
     pub fn client(&self) -> Client {
         Client::connect(self.addr())
     }
@@ -212,6 +217,15 @@ pub fn fetch_request(topic: &str, partition: i32, offset: i64) -> FetchRequest {
 pub fn only(mut response: FetchResponse) -> PartitionData {
     assert_eq!((response.error_code, response.responses.len()), (ErrorCode::NONE, 1));
     response.responses.remove(0).partitions.remove(0)
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Now, in milliseconds.

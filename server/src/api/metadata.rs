@@ -20,8 +20,12 @@ pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1
 /// Everything that may be done to a topic.
 pub(super) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
-pub(super) async fn handle(call: Call, request: MetadataRequest) -> MetadataResponse {
+pub(super) async fn handle(call: Call, mut request: MetadataRequest) -> MetadataResponse {
     let broker = call.server.broker.clone();
+    // Java's clients ask by id beside an empty name.
+    for topic in request.topics.iter_mut().flatten().filter(|topic| topic.topic_id != TopicId::ZERO) {
+        topic.name = topic.name.take().filter(|name| !name.is_empty());
+    }
     if let Some(error_code) = contradiction(&request, call.version) {
         let topics = request.topics.iter().flatten().map(|topic| MetadataResponseTopic {
             error_code,

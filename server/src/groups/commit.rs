@@ -88,6 +88,9 @@ impl Coordinator {
             None if by.version >= MEMBER_EPOCH_VERSION => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             None => Err(ErrorCode::ILLEGAL_GENERATION),
             Some(Group::Classic(group)) => group.check_commit(&by.member, by.instance.as_ref(), by.generation),
+            Some(Group::Consumer(group)) => {
+                group.check_commit(&by.member, by.generation, by.version >= MEMBER_EPOCH_VERSION)
+            }
         }
     }
 
@@ -110,7 +113,9 @@ impl Coordinator {
         member: Option<&Text>,
         epoch: i32,
     ) -> Result<Option<&OffsetsOfGroup>, ErrorCode> {
-        let _ = (member, epoch);
+        if let Some(Group::Consumer(found)) = self.groups.get(group) {
+            found.check_fetch(member, epoch)?;
+        }
         Ok(self.offsets.of(group))
     }
 
@@ -126,7 +131,7 @@ impl Coordinator {
             Group::Classic(group) if group.state != ClassicState::Empty && !group.is_of_consumers() => {
                 return Err(ErrorCode::NON_EMPTY_GROUP);
             }
-            Group::Classic(_) => {}
+            _ => {}
         }
         let codes = offsets.iter().map(|(topic, partition)| {
             if found.reads(topic) {

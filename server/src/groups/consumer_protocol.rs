@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::protocol::{DecodeError, Reader, Text, Wire, message};
+use crate::protocol::{DecodeError, Reader, Text, Wire, Writer, message};
 
 /// The type of groups of consumers.
 pub(super) const CONSUMER: &str = "consumer";
@@ -27,6 +27,14 @@ message! {
         rack_id: Option<Text> [3..],
     }
 
+    /// What a consumer gets.
+    pub struct ConsumerAssignment {
+        /// The partitions.
+        assigned_partitions: Vec<ConsumerPartitions>,
+        /// What the client's assignor wants to tell.
+        user_data: Option<Bytes>,
+    }
+
     /// Partitions of a topic.
     pub struct ConsumerPartitions {
         /// The topic.
@@ -40,6 +48,22 @@ impl Subscription {
     /// Reads a subscription of any version; a newer one is read as the last that is known, as Kafka's clients do.
     pub(super) fn decode(bytes: &Bytes) -> Result<(i16, Subscription), DecodeError> {
         decode(bytes)
+    }
+}
+
+impl ConsumerAssignment {
+    /// Reads an assignment of any version.
+    pub(super) fn decode(bytes: &Bytes) -> Result<ConsumerAssignment, DecodeError> {
+        Ok(decode(bytes)?.1)
+    }
+
+    /// Writes it in this version.
+    pub(super) fn encode(&self, version: i16) -> Bytes {
+        let mut writer = Writer::frame();
+        version.write(&mut writer);
+        writer.set_version(version, false);
+        self.write(&mut writer);
+        writer.finish().to_bytes().slice(4..)
     }
 }
 

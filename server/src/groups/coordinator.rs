@@ -9,11 +9,13 @@ use corelog_engine::Timestamp;
 use corelog_engine::io::Instant;
 
 use super::classic::{ClassicGroup, ClassicState};
+use super::consumer::ConsumerGroup;
 use super::group::Group;
 use super::offsets::Offsets;
 use super::record::{GroupKey, GroupRecord};
 use super::timers::{TimerKey, Timers};
 use super::turn::{Client, Effects, Ticket, Turn, World};
+use crate::protocol::consumer_group_describe::DescribedGroup as DescribedConsumerGroup;
 use crate::protocol::describe_groups::DescribedGroup;
 use crate::protocol::heartbeat::HeartbeatRequest;
 use crate::protocol::join_group::{JoinGroupRequest, JoinGroupResponse};
@@ -49,18 +51,85 @@ impl Coordinator {
                 let group = ClassicGroup::from_record(&key.group, value);
                 self.groups.insert(key.group.clone(), Group::Classic(group));
             }
-            GroupRecord::Classic(key, None) => {
-                self.groups.remove(&key.group);
+            // It may stand behind the records of the consumer group that the classic one became.
+            GroupRecord::Classic(key, None) => self.forget(key, |group| matches!(group, Group::Classic(_))),
+            GroupRecord::Consumer(key, Some(value)) => {
+                let group = self.replayed_consumer(&key.group);
+                (group.epoch, group.metadata_hash) = (value.epoch, value.metadata_hash);
             }
-            _ => {}
+            GroupRecord::Consumer(key, None) => self.forget(key, |group| matches!(group, Group::Consumer(_))),
+            GroupRecord::Target(key, Some(value)) => {
+                self.replayed_consumer(&key.group).target_epoch = value.assignment_epoch;
+            }
+            GroupRecord::Member(key, Some(value)) => {
+                self.replayed_consumer(&key.group).replay_member(&key.member, Some(value));
+            }
+            GroupRecord::Current(key, Some(value)) => {
+                self.replayed_consumer(&key.group).replay_current(&key.member, Some(value));
+            }
+            GroupRecord::TargetMember(key, Some(value)) => {
+                self.replayed_consumer(&key.group).replay_target(&key.member, Some(value));
+            }
+            GroupRecord::Regex(key, Some(value)) => {
+                self.replayed_consumer(&key.group).regexes.insert(key.regular_expression.clone(), value.clone());
+            }
+            // What is forgotten of a group that is gone was forgotten with it.
+            GroupRecord::Target(key, None) => self.if_consumer(&key.group, |group| group.target_epoch = 0),
+            GroupRecord::Member(key, None) => {
+                self.if_consumer(&key.group, |group| group.replay_member(&key.member, None))
+            }
+            GroupRecord::Current(key, None) => {
+                self.if_consumer(&key.group, |group| group.replay_current(&key.member, None))
+            }
+            GroupRecord::TargetMember(key, None) => {
+                self.if_consumer(&key.group, |group| group.replay_target(&key.member, None));
+            }
+            GroupRecord::Regex(key, None) => {
+                self.if_consumer(&key.group, |group| drop(group.regexes.remove(&key.regular_expression)));
+            }
         }
+    }
+
+    fn forget(&mut self, key: &GroupKey, which: impl Fn(&Group) -> bool) {
+        if self.groups.get(&key.group).is_some_and(which) {
+            self.groups.remove(&key.group);
+        }
+    }
+
+    /// The consumer group to which a record belongs; whatever was there before has become it.
+    fn replayed_consumer(&mut self, id: &Text) -> &mut ConsumerGroup {
+        if !matches!(self.groups.get(id), Some(Group::Consumer(_))) {
+            self.groups.insert(id.clone(), Group::Consumer(ConsumerGroup::new()));
+        }
+        match self.groups.get_mut(id) {
+            Some(Group::Consumer(group)) => group,
+            _ => unreachable!("it was put there"),
+        }
+    }
+
+    fn if_consumer(&mut self, id: &Text, run: impl FnOnce(&mut ConsumerGroup)) {
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(id) {
+            run(group);
+        }
+    }
+
+    /// Writes a record, and follows it at once.
+    pub(super) fn put(&mut self, effects: &mut Effects, record: GroupRecord) {
+        self.replay(&record);
+        effects.applied = true;
+        effects.records.push(record);
+    }
+
+    /// What groups have in their hands.
+    pub(super) fn turn<'a>(&'a mut self, world: World<'a>, effects: &'a mut Effects) -> Turn<'a> {
+        Turn { world, timers: &mut self.timers, effects }
     }
 
     /// All records are replayed: members are given their time from now on.
     pub(crate) fn begin(&mut self, world: World<'_>, effects: &mut Effects) {
         let Coordinator { groups, timers, .. } = self;
         let mut turn = Turn { world, timers, effects };
-        for group in groups.values_mut() {
+        for (id, group) in groups {
             match group {
                 Group::Classic(group) => {
                     let ids: Vec<Text> = group.members.keys().cloned().collect();
@@ -71,6 +140,7 @@ impl Coordinator {
                         group.rebalance(&mut turn);
                     }
                 }
+                Group::Consumer(group) => group.begin(&mut turn, id),
             }
         }
     }
@@ -93,6 +163,10 @@ impl Coordinator {
                 TimerKey::Sync(group) => {
                     self.with_classic(&group, world, effects, |group, turn| group.on_sync_timeout(turn));
                 }
+                TimerKey::ConsumerSession(group, member)
+                | TimerKey::Revocation(group, member)
+                | TimerKey::ConsumerJoin(group, member)
+                | TimerKey::ConsumerSync(group, member) => self.on_consumer_timeout(world, effects, &group, &member),
             }
         }
     }
@@ -107,6 +181,7 @@ impl Coordinator {
         let Coordinator { groups, timers, .. } = self;
         match groups.get_mut(id)? {
             Group::Classic(group) => Some(run(group, &mut Turn { world, timers, effects })),
+            Group::Consumer(_) => None,
         }
     }
 
@@ -125,6 +200,14 @@ impl Coordinator {
         let settings = world.settings;
         if !(settings.session_timeout_ms_min..=settings.session_timeout_ms_max).contains(&request.session_timeout_ms) {
             return refused(ErrorCode::INVALID_SESSION_TIMEOUT);
+        }
+        match self.groups.get(&request.group_id) {
+            Some(Group::Consumer(group)) if !group.is_empty() => {
+                return Some(self.classic_join(world, effects, client, request));
+            }
+            Some(Group::Consumer(_)) if request.member_id.is_empty() => self.erase_group(effects, &request.group_id),
+            Some(Group::Consumer(_)) => return refused(ErrorCode::UNKNOWN_MEMBER_ID),
+            _ => {}
         }
         if !self.groups.contains_key(&request.group_id) {
             if !request.member_id.is_empty() {
@@ -146,6 +229,9 @@ impl Coordinator {
         request: &SyncGroupRequest,
         ticket: Ticket,
     ) -> Option<SyncGroupResponse> {
+        if self.is_consumer(&request.group_id) {
+            return Some(self.classic_sync(world, effects, request));
+        }
         let synced =
             self.with_classic(&request.group_id, world, effects, |group, turn| group.sync(turn, request, ticket));
         synced.unwrap_or_else(|| {
@@ -160,6 +246,9 @@ impl Coordinator {
         effects: &mut Effects,
         request: &HeartbeatRequest,
     ) -> ErrorCode {
+        if self.is_consumer(&request.group_id) {
+            return self.classic_heartbeat(world, effects, request);
+        }
         let beaten = self.with_classic(&request.group_id, world, effects, |group, turn| group.heartbeat(turn, request));
         beaten.unwrap_or(ErrorCode::UNKNOWN_MEMBER_ID)
     }
@@ -174,7 +263,11 @@ impl Coordinator {
     ) -> LeaveGroupResponse {
         let single = [MemberIdentity { member_id: request.member_id.clone(), ..Default::default() }];
         let members = if version < LEAVE_MANY_VERSION { &single[..] } else { &request.members[..] };
-        let left = self.with_classic(&request.group_id, world, effects, |group, turn| group.leave(turn, members));
+        let left = if self.is_consumer(&request.group_id) {
+            Some(self.classic_leave(world, effects, &request.group_id, members))
+        } else {
+            self.with_classic(&request.group_id, world, effects, |group, turn| group.leave(turn, members))
+        };
         let members = left.unwrap_or_else(|| {
             let unknown = members.iter().map(|member| MemberResponse {
                 member_id: member.member_id.clone(),
@@ -193,7 +286,21 @@ impl Coordinator {
     pub(crate) fn describe(&self, id: &Text) -> Option<DescribedGroup> {
         match self.groups.get(id)? {
             Group::Classic(group) => Some(group.describe()),
+            Group::Consumer(_) => None,
         }
+    }
+
+    /// ConsumerGroupDescribe, of one group; `Err` is the sentence for what is none.
+    pub(crate) fn describe_consumer(&self, world: World<'_>, id: &Text) -> Result<DescribedConsumerGroup, String> {
+        match self.groups.get(id) {
+            Some(Group::Consumer(group)) => Ok(group.describe(world, id)),
+            Some(Group::Classic(_)) => Err(format!("Group {id} is not a consumer group.")),
+            None => Err(format!("Group {id} not found.")),
+        }
+    }
+
+    fn is_consumer(&self, id: &Text) -> bool {
+        matches!(self.groups.get(id), Some(Group::Consumer(_)))
     }
 
     /// ListGroups.
@@ -236,6 +343,7 @@ impl Coordinator {
                 assert_eq!(group.state, ClassicState::Empty, "group {id} is forgotten with members");
                 effects.records.push(GroupRecord::Classic(GroupKey { group: id.clone() }, None));
             }
+            Group::Consumer(group) => effects.records.extend(group.tombstones(id)),
         }
     }
 }

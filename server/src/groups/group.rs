@@ -3,6 +3,8 @@
 use corelog_engine::Timestamp;
 
 use super::classic::{ClassicGroup, ClassicState};
+use super::consumer::ConsumerGroup;
+use super::consumer_protocol::CONSUMER;
 use super::offsets::Committed;
 use crate::protocol::Text;
 use crate::protocol::list_groups::ListedGroup;
@@ -12,6 +14,8 @@ use crate::protocol::list_groups::ListedGroup;
 pub(super) enum Group {
     /// Its members assign.
     Classic(ClassicGroup),
+    /// The broker assigns.
+    Consumer(ConsumerGroup),
 }
 
 impl Group {
@@ -19,6 +23,7 @@ impl Group {
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Group::Classic(_) => "classic",
+            Group::Consumer(_) => CONSUMER,
         }
     }
 
@@ -26,6 +31,7 @@ impl Group {
     pub(super) fn state_name(&self) -> &'static str {
         match self {
             Group::Classic(group) => group.state.name(),
+            Group::Consumer(group) => group.state_name(),
         }
     }
 
@@ -33,6 +39,7 @@ impl Group {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Group::Classic(group) => group.state == ClassicState::Empty,
+            Group::Consumer(group) => group.is_empty(),
         }
     }
 
@@ -40,6 +47,7 @@ impl Group {
     pub(super) fn is_idle(&self) -> bool {
         match self {
             Group::Classic(group) => self.is_empty() && !group.awaits_members(),
+            Group::Consumer(group) => group.is_empty(),
         }
     }
 
@@ -47,6 +55,7 @@ impl Group {
     pub(super) fn reads(&self, topic: &Text) -> bool {
         match self {
             Group::Classic(group) => group.reads(topic),
+            Group::Consumer(group) => group.topics().contains(topic),
         }
     }
 
@@ -64,6 +73,7 @@ impl Group {
                 }
                 _ => None,
             },
+            Group::Consumer(group) => (!group.topics().contains(topic)).then_some(committed.time),
         }
     }
 
@@ -73,6 +83,7 @@ impl Group {
             group_id: id.clone(),
             protocol_type: match self {
                 Group::Classic(group) => group.protocol_type.clone().unwrap_or_default(),
+                Group::Consumer(_) => Text::from_static(CONSUMER),
             },
             group_state: Text::from_static(self.state_name()),
             group_type: Text::from_static(self.type_name()),

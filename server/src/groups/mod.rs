@@ -5,12 +5,14 @@
 //! leaves once they, and all that the state shows, are as safe as the partition keeps them. Replaying the partition makes
 //! the state again.
 //!
-//! * `coordinator`, `commit` what is asked; `classic` the groups whose members assign; `group` what groups have in common.
+//! * `coordinator`, `commit` what is asked; `classic` the groups whose members assign,
+//!   `consumer` those for which the broker does; `group` what groups have in common.
 //! * `record`, `offsets` what is kept; `consumer_protocol` what consumers tell each other.
 //! * `turn`, `timers`, `settings` what a decision is given; `hosted` carries it out; `place` finds the partition.
 
 mod classic;
 mod commit;
+mod consumer;
 mod consumer_protocol;
 mod coordinator;
 mod group;

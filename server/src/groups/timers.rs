@@ -16,6 +16,14 @@ pub(crate) enum TimerKey {
     Join(Text),
     /// The members of a classic group have to have asked for their assignment.
     Sync(Text),
+    /// A member of a consumer group has to be heard of.
+    ConsumerSession(Text, Text),
+    /// A member of a consumer group has to have given its partitions up.
+    Revocation(Text, Text),
+    /// A classic member of a consumer group has to join again.
+    ConsumerJoin(Text, Text),
+    /// A classic member of a consumer group has to ask for its assignment.
+    ConsumerSync(Text, Text),
 }
 
 /// Deadlines by name.

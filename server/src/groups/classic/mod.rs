@@ -10,4 +10,4 @@ mod rebalance;
 mod record;
 mod sync;
 
-pub(super) use group::{ClassicGroup, ClassicState};
+pub(super) use group::{ClassicGroup, ClassicState, Member};

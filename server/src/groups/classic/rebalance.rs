@@ -1,6 +1,8 @@
 //! How one generation follows the other: everyone is waited for, and told.
 
-use super::group::{ClassicGroup, ClassicState};
+use corelog_engine::Timestamp;
+
+use super::group::{ClassicGroup, ClassicState, Member};
 use super::join::refused;
 use crate::groups::timers::TimerKey;
 use crate::groups::turn::{Answer, Turn};
@@ -182,6 +184,43 @@ impl ClassicGroup {
         if self.is_leader(id) {
             self.leader = self.members.keys().next().cloned();
         }
+    }
+
+    /// It becomes a group of the other protocol: whoever waits asks again there.
+    pub(in crate::groups) fn dissolve(&mut self, turn: &mut Turn<'_>) {
+        let code = ErrorCode::REBALANCE_IN_PROGRESS;
+        self.fail_assignment(turn, code);
+        for member in self.members.values_mut() {
+            if let Some(ticket) = member.joining.take() {
+                turn.answer(ticket, Answer::Join(refused(code, member.id.clone())));
+            }
+        }
+        for id in self.members.keys().chain(&self.pending) {
+            turn.timers.cancel(TimerKey::Session(self.id.clone(), id.clone()));
+        }
+        turn.timers.cancel(TimerKey::Join(self.id.clone()));
+        turn.timers.cancel(TimerKey::Sync(self.id.clone()));
+    }
+
+    /// It comes from a group of the other protocol, with these members.
+    pub(in crate::groups) fn restore(
+        &mut self,
+        kind: &'static str,
+        generation: i32,
+        members: Vec<Member>,
+        time: Timestamp,
+    ) {
+        self.protocol_type = Some(Text::from_static(kind));
+        self.generation = generation;
+        self.leader = members.first().map(|member| member.id.clone());
+        for member in members {
+            if let Some(instance) = &member.instance {
+                self.static_members.insert(instance.clone(), member.id.clone());
+            }
+            self.members.insert(member.id.clone(), member);
+        }
+        self.protocol = self.select_protocol();
+        self.transition(ClassicState::Stable, time);
     }
 
     /// Members were removed.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::types::{Offset, Position, TopicPartition};
+use crate::types::{Epoch, Offset, Position, TopicPartition};
 
 /// The result of an operation of the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,6 +47,14 @@ pub enum Error {
         start: Offset,
         /// The first offset not yet assigned.
         end: Offset,
+    },
+    /// An append by someone who does not know that the log is in a later leader epoch.
+    #[error("leader epoch {given} is over, the log is in epoch {current}")]
+    FencedEpoch {
+        /// The epoch of the append.
+        given: Epoch,
+        /// The log's epoch.
+        current: Epoch,
     },
     /// No such partition on this store.
     #[error("partition {0} is not on this store")]

@@ -61,6 +61,19 @@ struct Source {
     memory: Slices,
     end: Position,
     attached: bool,
+    /// Whether offsets may be missing, as compaction leaves it.
+    has_gaps: bool,
+}
+
+impl Source {
+    /// Whether a batch is the one that a read goes on with at `offset`: no checksum covers its base offset. The first batch of a read
+    /// holds the offset, the others begin with it.
+    fn follows(&self, header: &BatchHeader, offset: Offset, is_first: bool) -> bool {
+        let begins = header.base_offset == offset
+            || (is_first && header.base_offset < offset)
+            || (self.has_gaps && header.base_offset > offset);
+        begins && header.next_offset() > offset
+    }
 }
 
 impl ReadBatches {
@@ -176,6 +189,7 @@ impl Shard {
     ) -> Result<ReadBatches> {
         let _work = partition.work();
         let place = partition.log.borrow().place(request.from);
+        let has_gaps = partition.log.borrow().config().is_compacted();
         let (base, file, mut source) = match place {
             Place::Memory(..) => {
                 // It came into memory's reach meanwhile.
@@ -188,12 +202,16 @@ impl Shard {
                 // The last batch that begins in the file may end in memory.
                 let (written, end) = (segment.written(), segment.end());
                 let memory = segment.tail().slices(written, end);
-                (base, segment.file().clone(), Source { file_end: written, memory, end, attached: false })
+                (base, segment.file().clone(), Source { file_end: written, memory, end, attached: false, has_gaps })
             }
             Place::Sealed(base) => {
                 let sealed = partition.log.borrow().sealed_segment(base).expect("just placed");
                 let end = self.sealed_size(&sealed).await?;
-                (base, sealed.file.clone(), Source { file_end: end, memory: Slices::new(), end, attached: false })
+                (
+                    base,
+                    sealed.file.clone(),
+                    Source { file_end: end, memory: Slices::new(), end, attached: false, has_gaps },
+                )
             }
         };
         let cuts = partition.cuts();
@@ -248,6 +266,13 @@ impl Shard {
             let Some(header) = self.header_at(stream, file, end, source).await? else { break };
             let bytes = header.size_bytes() as u64;
             let fits = end + bytes - start <= request.bytes_max as u64 || (request.at_least_one && end == start);
+            if !source.follows(&header, next_offset, end == start) {
+                if end > start {
+                    break;
+                }
+                let what = format!("offset {} is there, where {next_offset} was to follow", header.base_offset);
+                return Err(Error::corrupt(file.path(), Some(end), what));
+            }
             if header.base_offset >= limit || !fits {
                 break;
             }
@@ -439,7 +464,7 @@ impl Shard {
         let mut stream = ReadStream::new(sealed.base, position);
         stream.read_up_to(&self.io, &file, position + BLOCK_BYTES, size);
         stream.wait(position + 1).await?;
-        let mut source = Source { file_end: size, memory: Slices::new(), end: size, attached: false };
+        let mut source = Source { file_end: size, memory: Slices::new(), end: size, attached: false, has_gaps: true };
         let found = self.header_at(&mut stream, &file, position, &mut source).await;
         match found {
             Ok(Some(header)) if header.last_offset() == offset => Ok(()),

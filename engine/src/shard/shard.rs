@@ -34,7 +34,8 @@ pub struct ShardId(pub usize);
 /// What an append brings along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AppendOptions {
-    /// The leader epoch to append in; [`Epoch::NONE`] for whatever the log has.
+    /// The leader epoch to append in, which begins with this batch if it is later than the log's; [`Epoch::NONE`] for whatever the
+    /// log has.
     pub epoch: Epoch,
     /// Who wrote the batch: a client may not write control batches.
     pub origin: Origin,
@@ -287,7 +288,7 @@ impl Shard {
     ///
     /// # Errors
     /// [`Error::Batch`] where the batch breaks a rule; [`Error::DiskFull`] and [`Error::Overloaded`], after which the call may be
-    /// made again; [`Error::Offline`].
+    /// made again; [`Error::FencedEpoch`]; [`Error::Offline`].
     pub fn append(self: &Rc<Self>, name: &TopicPartition, bytes: &[u8], options: AppendOptions) -> Result<Appended> {
         let partition = self.partition(name)?;
         self.append_to(&partition, bytes, options)
@@ -328,6 +329,12 @@ impl Shard {
         };
         let bytes = recompressed.as_deref().unwrap_or(bytes);
         let batch = batch::validate(bytes, &limits)?;
+        let current = log.offsets().epoch;
+        if options.epoch > current {
+            self.begin_epoch(partition, &mut log, options.epoch);
+        } else if options.epoch != Epoch::NONE && options.epoch < current {
+            return Err(Error::FencedEpoch { given: options.epoch, current });
+        }
         let appended = log.append(&self.io, &batch, now);
         self.recount(partition, &log);
         let durable = log.config().is_durable();
@@ -412,13 +419,16 @@ impl Shard {
     /// Begins a leader epoch: what is appended from now on carries it.
     pub fn set_epoch(self: &Rc<Self>, name: &TopicPartition, epoch: Epoch) -> Result<()> {
         let partition = self.partition(name)?;
-        let new = partition.log.borrow_mut().set_epoch(epoch);
-        if new {
-            partition.changed.set(true);
-            let start = partition.offsets().end;
-            self.note_entry(NotedEntry::EpochStart { key: partition.key, epoch, start });
-        }
+        let mut log = partition.log.borrow_mut();
+        self.begin_epoch(&partition, &mut log, epoch);
         Ok(())
+    }
+
+    fn begin_epoch(&self, partition: &Partition, log: &mut Log, epoch: Epoch) {
+        if log.set_epoch(epoch) {
+            partition.changed.set(true);
+            self.note_entry(NotedEntry::EpochStart { key: partition.key, epoch, start: log.offsets().end });
+        }
     }
 
     /// Sets the high watermark: up to there consumers may read. It never goes back.
@@ -445,6 +455,10 @@ impl Shard {
 
     /// The log's end or flushed offset moved.
     pub(super) fn moved(&self, partition: &Rc<Partition>) {
+        // Another may have its name by now, and would be taken to be as far.
+        if partition.is_deleted() {
+            return;
+        }
         let observer = self.observer.borrow().clone();
         match observer {
             Some(observer) => observer(self, &partition.name, partition.offsets()),

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::shard::partition::Partition;
 use crate::types::Offset;
 
@@ -26,6 +26,8 @@ pub enum Event {
 struct Waiter {
     event: Event,
     waker: Option<Waker>,
+    /// Why it is not to wait any longer.
+    refused: Option<Error>,
 }
 
 /// The waiters of one partition.
@@ -40,6 +42,16 @@ impl Waiters {
         for (_, waiter) in &mut self.list {
             if waiter.waker.is_some() && reached(waiter.event) {
                 waiter.waker.take().expect("it was there").wake();
+            }
+        }
+    }
+
+    /// Ends the wait of those who wait for what they appended.
+    pub fn refuse(&mut self, error: &Error) {
+        for (_, waiter) in &mut self.list {
+            if matches!(waiter.event, Event::Flushed(_) | Event::Visible(_)) {
+                waiter.refused = Some(error.clone());
+                waiter.waker.take().into_iter().for_each(Waker::wake);
             }
         }
     }
@@ -89,10 +101,13 @@ impl Future for Wait {
         let waker = Some(context.waker().clone());
         let place = match self.place {
             Some(place) => {
+                if let Some(error) = waiters.list[place].refused.take() {
+                    return Poll::Ready(Err(error));
+                }
                 waiters.list[place].waker = waker;
                 place
             }
-            None => waiters.list.insert(Waiter { event, waker }),
+            None => waiters.list.insert(Waiter { event, waker, refused: None }),
         };
         drop(waiters);
         self.place = Some(place);

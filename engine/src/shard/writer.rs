@@ -122,7 +122,8 @@ impl Shard {
         file.writable(&self.io, needed, recycled).await
     }
 
-    /// Does something that may find the disk full, again and again until there is space; until then appends are refused. Not for
+    /// Does something that may find the disk full, again and again until there is space; until then appends are refused, and those
+    /// that wait are told so with [`Error::DiskFull`], although they may still become durable. Not for
     /// what a sync found, since that is final. Ends with the error when the partition or the shard does, and while the shard is
     /// being opened.
     pub(super) async fn when_space<T>(
@@ -134,7 +135,11 @@ impl Shard {
         loop {
             match attempt().await {
                 Err(error @ Error::DiskFull { .. }) => {
-                    waiting.get_or_insert_with(|| DiskFull::begin(self, &error));
+                    match &waiting {
+                        None => waiting = Some(DiskFull::begin(self, &error)),
+                        // What needed no space is done by now, and who waits for the rest may try again elsewhere.
+                        Some(_) => self.refuse_waiters(&error),
+                    }
                     partition.map_or(Ok(()), Partition::check)?;
                     let is_open = self.checkpoints.get().1 > 0;
                     if !is_open || self.closing.get() || self.failed().is_err() {
@@ -144,6 +149,12 @@ impl Shard {
                 }
                 outcome => return outcome,
             }
+        }
+    }
+
+    fn refuse_waiters(&self, error: &Error) {
+        for partition in self.partitions.borrow().values() {
+            partition.waiters.borrow_mut().refuse(error);
         }
     }
 

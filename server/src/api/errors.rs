@@ -21,7 +21,7 @@ pub(super) fn code(error: &Error) -> ErrorCode {
         Error::Corrupt { .. } => ErrorCode::CORRUPT_MESSAGE,
         Error::PartitionExists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
         Error::Overloaded(_) => ErrorCode::REQUEST_TIMED_OUT,
-        Error::Closed => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        Error::Closed | Error::FencedEpoch { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         Error::Setting { .. } => ErrorCode::INVALID_CONFIG,
         Error::Locked { .. } | Error::NewerFormat { .. } | Error::Unsupported { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
     }

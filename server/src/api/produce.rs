@@ -212,6 +212,8 @@ async fn acknowledged(
             Acknowledged::Yes | Acknowledged::NotYet => Ok(()),
         },
         Some(Ok(())) => Ok(()),
+        // Cut off again by a later leader.
+        Some(Err(Error::OffsetOutOfRange { .. })) => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         Some(Err(error)) => Err(errors::code(&error)),
         None => Err(ErrorCode::REQUEST_TIMED_OUT),
     }

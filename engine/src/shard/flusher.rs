@@ -78,6 +78,8 @@ struct Direct {
     _work: Work,
     segment: Offset,
     write: SegmentWrite,
+    /// Whether the group's flush makes it durable too, if it is written before.
+    covered: bool,
 }
 
 struct Group {
@@ -149,6 +151,16 @@ impl Shard {
                 let shard = self.clone();
                 self.io.spawn(async move { shard.run_group(group).await });
             }
+        }
+    }
+
+    /// Begins the groups of a large append at once: many MiB may be about to be appended by tasks that are ready, and the disk
+    /// would be idle meanwhile.
+    pub(super) fn begin_large_groups(self: &Rc<Self>) {
+        while self.may_begin_group() && self.journal.borrow().has_room(GROUP_BYTES_MAX) {
+            let Some(group) = self.plan_group() else { return };
+            let shard = self.clone();
+            self.io.spawn_begun(async move { shard.run_group(group).await });
         }
     }
 
@@ -274,8 +286,10 @@ impl Shard {
                 let write = plan_direct(partition, segment, &pending, writer);
                 let end = write.end;
                 self.metrics.direct_bytes.add(write.end - write.position);
+                let covered = segment.file().is_covered(end);
+                self.metrics.covered_bytes.add(if covered { write.end - write.position } else { 0 });
                 let (partition, _work) = (partition.clone(), partition.work());
-                directs.push(Direct { partition, _work, segment: pending.segment, write });
+                directs.push(Direct { partition, _work, segment: pending.segment, write, covered });
                 Some(end)
             } else {
                 if writer.room_bytes() < bytes as usize + ENTRY_ROOM_BYTES {
@@ -306,12 +320,20 @@ impl Shard {
     }
 
     async fn run_group(self: Rc<Self>, group: Group) {
+        let covered = group.directs.iter().any(|direct| direct.covered);
         let directs = join_all(group.directs.into_iter().map(|direct| self.clone().run_direct(direct)));
         let file = self.journal.borrow().file().clone();
-        let written = self.when_space(None, async || group.sealed.write(&file).await);
-        let (written, directs) = join2(written, directs).await;
-        let outcome =
-            directs.into_iter().fold(written, |outcome, direct| outcome.and_then(|written| direct.map(|()| written)));
+        let outcome = if covered {
+            let written = self.when_space(None, async || group.sealed.write_unsynced(&file).await);
+            match both(join2(written, directs).await) {
+                // One flush for all of them.
+                Ok(unsynced) => unsynced.sync(&file).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            let written = self.when_space(None, async || group.sealed.write(&file).await);
+            both(join2(written, directs).await)
+        };
         let mut groups = self.flusher.groups.borrow_mut();
         let place = groups.iter().position(|other| other.sequence == group.sequence).expect("it is under way");
         groups[place].outcome = Some(outcome);
@@ -324,7 +346,13 @@ impl Shard {
         else {
             return Err(Error::Closed);
         };
-        let written = self.write_grown(&direct.partition, &file, &direct.write, Sync::Data).await;
+        let sync = if direct.covered { Sync::None } else { Sync::Data };
+        let written = self.write_grown(&direct.partition, &file, &direct.write, sync).await;
+        let journal = self.journal.borrow().file().clone();
+        let written = match written {
+            Ok(()) => file.learn_covered(&journal).await,
+            error => error,
+        };
         // Nobody waits for a deleted partition any more, but others wait for the group.
         if direct.partition.is_deleted() { Ok(()) } else { written }
     }
@@ -394,6 +422,11 @@ fn capped(segment: &OpenSegment, pending: Pending) -> Pending {
         }
         _ => pending,
     }
+}
+
+/// What came of a group, where that of its direct writes is good too.
+fn both<T>((written, directs): (Result<T>, Vec<Result<()>>)) -> Result<T> {
+    directs.into_iter().fold(written, |outcome, direct| outcome.and_then(|written| direct.map(|()| written)))
 }
 
 /// The first batches of what is pending, enough for one large write.

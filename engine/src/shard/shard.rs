@@ -334,6 +334,7 @@ impl Shard {
         let must_flush = durable || log.flush_is_due();
         let rolled = log.sealing().is_some();
         let worth_writing = !durable && log.worth_writing(self.config.write_bytes);
+        let pending_bytes = log.pending_bytes();
         drop(log);
         partition.changed.set(true);
         self.metrics.batches_appended.add(1);
@@ -341,6 +342,9 @@ impl Shard {
         self.metrics.records_appended.add(appended.next_offset.since(appended.base_offset));
         if must_flush {
             self.queue_commit(partition);
+            if durable && pending_bytes >= self.config.direct_bytes_min {
+                self.begin_large_groups();
+            }
         }
         if !durable {
             self.moved(partition);

@@ -19,6 +19,8 @@ mod group;
 mod hosted;
 mod offsets;
 mod place;
+#[cfg(test)]
+mod random_histories;
 mod record;
 pub mod settings;
 mod timers;

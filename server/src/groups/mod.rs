@@ -19,8 +19,6 @@ mod group;
 mod hosted;
 mod offsets;
 mod place;
-#[cfg(test)]
-mod random_histories;
 mod record;
 pub mod settings;
 mod timers;

@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::io::{Instant, Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
-use crate::log::{IndexPoint, OpenSegment, Pending, SegmentWrite};
+use crate::log::producers::keep_last;
+use crate::log::{IndexPoint, OpenSegment, Pending, ProducedBatch, SegmentWrite};
 use crate::shard::join::join_all;
 use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::{NotedEntry, Shard};
@@ -280,10 +281,11 @@ impl Shard {
             let pending = if large { limited(segment, pending) } else { pending };
             let bytes = pending.to - pending.from;
             let direct_end = if large {
-                if writer.room_bytes() < direct_room(segment, &pending) {
+                let produced = produced(segment, &pending);
+                if writer.room_bytes() < direct_room(segment, &pending, produced.len()) {
                     return false;
                 }
-                let write = plan_direct(partition, segment, &pending, writer);
+                let write = plan_direct(partition, segment, &pending, &produced, writer);
                 let end = write.end;
                 self.metrics.direct_bytes.add(write.end - write.position);
                 let covered = segment.file().is_covered(end);
@@ -445,9 +447,9 @@ fn limited(segment: &OpenSegment, pending: Pending) -> Pending {
 }
 
 /// Room that the entries of a direct write take.
-fn direct_room(segment: &OpenSegment, pending: &Pending) -> usize {
+fn direct_room(segment: &OpenSegment, pending: &Pending, produced: usize) -> usize {
     let points = segment.points_from(pending.from).partition_point(|point| point.position < pending.to) + 1;
-    points * 32 + (pending.to - pending.to.block_start()) as usize + 2 * ENTRY_ROOM_BYTES
+    points * 32 + produced * 40 + (pending.to - pending.to.block_start()) as usize + 2 * ENTRY_ROOM_BYTES
 }
 
 /// Plans the write of whole blocks straight to the segment, with its entry and that of the unaligned rest.
@@ -455,6 +457,7 @@ fn plan_direct(
     partition: &Partition,
     segment: &mut OpenSegment,
     pending: &Pending,
+    produced: &[ProducedBatch],
     writer: &mut GroupWriter,
 ) -> SegmentWrite {
     let points = extent_points(segment, pending);
@@ -467,6 +470,7 @@ fn plan_direct(
         next_offset: pending.next_offset,
         chain_crc: chain_crc(segment, pending.from, pending.to),
         points: &points,
+        produced,
     };
     assert!(writer.push(entry), "room was made sure of");
     if write.end < pending.to {
@@ -502,6 +506,25 @@ fn extent_points(segment: &OpenSegment, pending: &Pending) -> Vec<IndexPoint> {
     points.retain(|point| point.position < pending.to);
     points.push(IndexPoint { offset: pending.next_offset, position: pending.to, max_timestamp, max_timestamp_offset });
     points
+}
+
+/// What recovery needs to know of the producers, whose batches it does not read: without those that later ones of the same producer
+/// push out of what is remembered of it.
+fn produced(segment: &OpenSegment, pending: &Pending) -> Vec<ProducedBatch> {
+    let mut batches = Vec::new();
+    let mut at = pending.from;
+    while at < pending.to {
+        let header = segment.tail().header(at);
+        let end = at + header.size_bytes() as u64;
+        if header.is_control() {
+            batches.extend(ProducedBatch::of(&header, &segment.tail().copy(at, end)));
+        } else {
+            batches.extend(ProducedBatch::of(&header, &[]));
+        }
+        at = end;
+    }
+    keep_last(&mut batches);
+    batches
 }
 
 /// CRC-32C over the checksum fields of the batches in `from..to`: recovery compares it with what the segment holds.

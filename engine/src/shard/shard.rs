@@ -204,6 +204,7 @@ impl Shard {
             Offset::ZERO,
             LeaderEpochs::new(),
             Vec::new(),
+            Vec::new(),
             state,
         );
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
@@ -328,7 +329,10 @@ impl Shard {
         };
         let bytes = recompressed.as_deref().unwrap_or(bytes);
         let batch = batch::validate(bytes, &limits)?;
-        let appended = log.append(&self.io, &batch, now);
+        let appended = log.append(&self.io, &batch, options.origin, now)?;
+        if appended.is_duplicate {
+            return Ok(appended);
+        }
         self.recount(partition, &log);
         let durable = log.config().is_durable();
         let must_flush = durable || log.flush_is_due();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use corelog_engine::batch::{BatchBuilder, Codec, Limits, validate};
+use corelog_engine::batch::{BatchBuilder, Codec, Limits, Origin, validate};
 use corelog_engine::io::sim::{SimConfig, Simulation};
 use corelog_engine::log::{LeaderEpochs, Log, LogConfig, SegmentState};
 use corelog_engine::{Offset, Timestamp};
@@ -27,11 +27,12 @@ fn append(batch: &[u8], count: u64) -> Duration {
         while left > 0 {
             let (config, dir) = (Rc::new(LogConfig::default()), PathBuf::from("/log/topic-0"));
             let (state, epochs) = (SegmentState::empty(Offset::ZERO), LeaderEpochs::new());
-            let mut log = Log::open(&io, dir, config, Offset::ZERO, Offset::ZERO, epochs, Vec::new(), state);
+            let (zero, producers) = (Offset::ZERO, Vec::new());
+            let mut log = Log::open(&io, dir, config, zero, zero, epochs, producers, Vec::new(), state);
             let some = left.min(APPENDS);
             let began = Instant::now();
             for _ in 0..some {
-                black_box(log.append(&io, black_box(&valid), NOW));
+                let _ = black_box(log.append(&io, black_box(&valid), Origin::Client, NOW));
             }
             took += began.elapsed();
             left -= some;

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use corelog_engine::batch::{BatchBuilder, Codec, Limits, ValidBatch, records, scan, validate, verify_crc};
+use corelog_engine::batch::{BatchBuilder, Codec, Limits, Origin, ValidBatch, records, scan, validate, verify_crc};
 use corelog_engine::io::Io;
 use corelog_engine::io::sim::{SimConfig, Simulation};
 use corelog_engine::journal::{Entry, GROUP_BYTES_MAX, GroupEncoder, GroupHeader, PartitionKey};
@@ -112,7 +112,7 @@ fn part_journal_encode_16x1_kib(memory: &mut [u8], bytes: &[u8], header: GroupHe
 #[inline(never)]
 fn part_log_append_160x100_b(log: &mut Log, io: &Io, batch: &ValidBatch<'_>) {
     for _ in 0..CALLS {
-        black_box(log.append(io, black_box(batch), NOW));
+        black_box(log.append(io, black_box(batch), Origin::Client, NOW)).expect("no producer");
     }
 }
 
@@ -168,8 +168,8 @@ fn log() {
         let (config, dir) = (Rc::new(LogConfig::default()), PathBuf::from("/log/topic-0"));
         let state = SegmentState::empty(Offset::ZERO);
         let epochs = LeaderEpochs::new();
-        let mut log = Log::open(&io, dir, config, Offset::ZERO, Offset::ZERO, epochs, Vec::new(), state);
-        log.append(&io, &valid, NOW);
+        let mut log = Log::open(&io, dir, config, Offset::ZERO, Offset::ZERO, epochs, Vec::new(), Vec::new(), state);
+        log.append(&io, &valid, Origin::Client, NOW).expect("no producer");
         part_log_append_160x100_b(&mut log, &io, &valid);
     });
 }

@@ -38,6 +38,9 @@ pub enum Error {
     /// The batch that was to be appended breaks a rule of the format or of the topic.
     #[error("{0}")]
     Batch(#[from] crate::batch::BatchError),
+    /// The batch does not go on from what its producer sent before.
+    #[error("{0}")]
+    Producer(#[from] crate::log::ProducerError),
     /// A read outside the log.
     #[error("offset {requested} is outside the log, which has {start} to {end}")]
     OffsetOutOfRange {

@@ -10,7 +10,7 @@ use corelog_engine::batch::{
     verify_crc,
 };
 use corelog_engine::log::{
-    LeaderEpochs, OffsetIndex, PartitionMetadata, Producers, TimeIndex, decode_snapshot, encode_snapshot,
+    LeaderEpochs, OffsetIndex, PartitionMetadata, ProducedBatch, Producers, TimeIndex, decode_snapshot, encode_snapshot,
 };
 use corelog_engine::{Epoch, Offset, Position, Timestamp};
 use serde_json::Value;
@@ -220,7 +220,9 @@ fn producers_read_and_write_as_kafkas_and_a_replay_of_its_log_gives_them() {
         for (_, base, _) in segments().into_iter().filter(|(other, ..)| other == dir) {
             let log = file(dir, base, "log");
             for (position, header) in scan(&log).map(|found| found.expect("good")) {
-                producers.replay(&header, &log[position..position + header.size_bytes()]);
+                if let Some(batch) = ProducedBatch::of(&header, &log[position..position + header.size_bytes()]) {
+                    producers.note(&batch, false);
+                }
                 let snapshot = format!("{dir}/{:020}.snapshot", header.next_offset().0);
                 if path(&snapshot).exists() {
                     let theirs = bytes(&snapshot);

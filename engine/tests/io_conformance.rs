@@ -297,6 +297,22 @@ cases! {
         assert_eq!(read(&file, &io, 0, BLOCK).await, pattern(1, BLOCK));
     }
 
+    async fn only_bytes_written_before_are_covered_by_others_syncs(io: Io, dir: PathBuf) {
+        let by = io.open(&dir.join("journal"), OpenMode::Create).await.expect("a file");
+        by.write_at(&[slice(&io, &pattern(1, BLOCK))], Position(0), Sync::Data).await.expect("a write");
+        let file = io.open(&dir.join("data"), OpenMode::Create).await.expect("a file");
+        assert_eq!(file.covered_by(&by).await.expect("an answer"), Position(0), "nothing is there yet");
+        file.allocate(Position(0), 16 * BLOCK as u64).await.expect("room");
+        assert_eq!(file.covered_by(&by).await.expect("an answer"), Position(0), "room is not bytes");
+        file.write_at(&[slice(&io, &pattern(2, 4 * BLOCK))], Position(0), Sync::None).await.expect("a write");
+        let covered = file.covered_by(&by).await.expect("an answer");
+        // Where a durable write does not flush the device, nothing is.
+        assert!(covered == Position(0) || covered == Position(4 * BLOCK as u64), "{covered}");
+        file.truncate(Position(2 * BLOCK as u64)).await.expect("cut");
+        let left = file.covered_by(&by).await.expect("an answer");
+        assert_eq!(left, covered.min(Position(2 * BLOCK as u64)));
+    }
+
     async fn buffers_are_aligned_and_of_the_next_size(io: Io, _dir: PathBuf) {
         for (len, capacity) in [(1, BLOCK), (BLOCK, BLOCK), (5000, 2 * BLOCK), (MIB, MIB), (3 * MIB, 4 * MIB)] {
             let mut buffer = io.alloc(len);

@@ -236,6 +236,51 @@ fn a_file_is_replaced_again_and_again_through_power_cuts() {
 }
 
 #[test]
+fn a_durable_write_covers_what_was_written_over_elsewhere_unless_it_goes_past_the_cache() {
+    for fua in [false, true] {
+        let sim = Simulation::new(5, SimConfig { fua: Some(fua), ..small() });
+        sim.run(|io| async move {
+            let other = durable_file(&io, Path::new("/other")).await;
+            let file = durable_file(&io, Path::new("/log")).await;
+            assert_eq!(file.covered_by(&other).await.expect("an answer"), Position(if fua { 0 } else { BLOCK as u64 }));
+            file.allocate(Position(BLOCK as u64), 3 * BLOCK as u64).await.expect("room");
+            file.sync().await.expect("a sync");
+            // The first block was written before, the second was only made room for.
+            write(&io, &file, 2, 0, 2, Sync::None).await;
+            write(&io, &other, 2, 0, 1, Sync::Data).await;
+        });
+        sim.crash_with(Survival::None);
+        let left = sim.contents(Path::new("/log")).expect("it was durable");
+        assert_eq!((left[0], left[BLOCK], left.len()), (if fua { 1 } else { 2 }, 0, 4 * BLOCK));
+    }
+}
+
+#[test]
+fn a_durable_write_does_not_cover_what_had_not_completed_or_lies_behind_a_cut() {
+    let sim = Simulation::new(5, SimConfig { fua: Some(false), ..small() });
+    sim.run(|io| async move {
+        let other = durable_file(&io, Path::new("/other")).await;
+        let file = durable_file(&io, Path::new("/log")).await;
+        write(&io, &file, 1, 0, 4, Sync::Data).await;
+        let beside = (io.clone(), other.clone());
+        io.spawn(async move { write(&beside.0, &beside.1, 2, 0, 1, Sync::Data).await });
+        io.yield_now().await;
+        // Begun after the other, whose flush may come before it.
+        write(&io, &file, 2, 0, 1, Sync::None).await;
+        file.truncate(Position(2 * BLOCK as u64)).await.expect("cut");
+        file.truncate(Position(4 * BLOCK as u64)).await.expect("extended");
+        write(&io, &file, 3, 2 * BLOCK as u64, 1, Sync::None).await;
+        write(&io, &file, 3, BLOCK as u64, 1, Sync::None).await;
+        io.sleep(Duration::from_millis(10)).await;
+        write(&io, &other, 3, 0, 1, Sync::Data).await;
+    });
+    sim.crash_with(Survival::None);
+    let left = sim.contents(Path::new("/log")).expect("it was durable");
+    let tags: Vec<u8> = left.chunks(BLOCK).map(|block| block[0]).collect();
+    assert_eq!(tags, [2, 3, 1, 1], "the cut is not durable, and what was written behind it has no place yet");
+}
+
+#[test]
 fn a_rename_may_come_apart_unless_the_file_system_keeps_a_journal() {
     let outcomes = |renames_tear: bool| -> HashSet<(bool, bool)> {
         (0..200)

@@ -166,12 +166,13 @@ impl ShardServer {
 
     /// Creates the partitions of these topics that this broker has to hold and does not, and leads those it has to lead.
     async fn lead<'a>(self: &Rc<Self>, image: &ClusterImage, topics: impl Iterator<Item = &'a Arc<TopicImage>>) {
-        let defaults = self.broker.settings.topic_defaults(Dynamic::of(image, self.broker.node));
+        let dynamic = Dynamic::of(image, self.broker.node);
+        let defaults = self.broker.settings.topic_defaults(dynamic);
         let mut work: ByShard<(TopicPartition, TopicId, LogConfig, Assignment)> = ByShard::new();
         for topic in topics {
             let overrides = image.configs(ResourceType::Topic, &topic.name);
             let settings = topic_settings::resolve(&defaults, &topic.name, overrides);
-            let config = topic_settings::log_config(&self.broker.settings, &settings);
+            let config = topic_settings::log_config(&self.broker.settings, dynamic, &settings);
             for (index, partition) in
                 (0..).zip(&topic.partitions).filter(|(_, partition)| partition.leader == self.broker.node)
             {

@@ -219,6 +219,7 @@ fn store_config(engine: &EngineSettings) -> StoreConfig {
         checkpoint_interval_ms: engine.checkpoint_interval_ms,
         recycle_bytes: engine.recycle_bytes,
         retention_check_ms: engine.retention_check_ms,
+        producer_expiry_check_ms: engine.producer_expiry_check_ms,
         direct: engine.direct,
         ..defaults
     }

@@ -6,6 +6,7 @@ use corelog_engine::batch::TimestampType;
 use corelog_engine::log::{CleanupPolicy, LogConfig};
 use corelog_replication::metadata::ConfigMap;
 
+use crate::config::resource::Dynamic;
 use crate::config::{Settings, TopicConfig, TopicDefaults};
 
 /// A topic's settings, typed. What the metadata has was checked when it was set; should it not pass any more, since it comes
@@ -18,8 +19,8 @@ pub(crate) fn resolve(defaults: &TopicDefaults, topic: &str, overrides: Option<&
     })
 }
 
-/// A topic's settings as its logs take them.
-pub(crate) fn log_config(settings: &Settings, topic: &TopicConfig) -> LogConfig {
+/// A topic's settings as its logs take them, under the settings of the broker that were changed since it started.
+pub(crate) fn log_config(settings: &Settings, dynamic: Dynamic<'_>, topic: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: topic.segment_bytes,
         segment_ms: topic.segment_ms,
@@ -41,6 +42,7 @@ pub(crate) fn log_config(settings: &Settings, topic: &TopicConfig) -> LogConfig 
         timestamp_before_max_ms: topic.timestamp_before_max_ms,
         timestamp_after_max_ms: topic.timestamp_after_max_ms,
         file_delete_delay_ms: topic.file_delete_delay_ms,
+        producer_expiration_ms: settings.producer_expiration_ms(dynamic),
         check_compressed: settings.engine.validate_compressed,
     }
 }
@@ -53,6 +55,7 @@ mod tests {
     fn the_defaults_are_those_of_the_store() {
         let settings = Settings::new(&[]).expect("good");
         let topic = resolve(&settings.topics, "t", None);
-        assert_eq!(log_config(&settings, &topic), LogConfig::default());
+        let dynamic = Dynamic { broker: None, cluster: None };
+        assert_eq!(log_config(&settings, dynamic, &topic), LogConfig::default());
     }
 }

@@ -87,7 +87,6 @@ fn what_is_not_a_request_closes_its_connection_and_no_other() {
             "produce of a version that is only advertised",
             frame(&[0, 0, 0, 2, 0, 0, 0, 1, 0xff, 0xff, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]),
         ),
-        ("bytes behind the body", frame(&[&good[..], &[0]].concat())),
         ("a client id that is longer than the frame", frame(&[0, 3, 0, 9, 0, 0, 0, 1, 0x7f, 0xff, 1, 1])),
         ("a client id that is not UTF-8", frame(&[0, 3, 0, 1, 0, 0, 0, 1, 0, 1, 0xff, 0, 0, 0, 0])),
         ("an array longer than the frame", frame(&[0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff])),
@@ -220,6 +219,21 @@ fn a_silent_connection_is_closed_and_one_that_waits_is_not() {
     waiting.receive::<Fetch>(12);
     assert!(start.elapsed() > Duration::from_millis(1400));
     assert!(waiting.is_closed());
+}
+
+#[test]
+fn a_request_that_comes_too_slowly_ends_its_connection() {
+    let broker = TestBroker::start(&[("connections.max.idle.ms", "1500")]);
+    let mut client = broker.client();
+    assert!(is_served(&mut client));
+    let began = Instant::now();
+    client.stream.write_all(&1000_u32.to_be_bytes()).expect("open");
+    while client.stream.write_all(&[0]).is_ok() {
+        assert!(began.elapsed() < support::PATIENCE, "it goes on byte by byte for ever");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(began.elapsed() > Duration::from_millis(1200), "it was given its time");
+    assert!(is_served(&mut broker.client()));
 }
 
 #[test]

@@ -268,7 +268,7 @@ impl Dump<'_> {
                     "segment": state.segment.0, "position": state.position.0, "next_offset": state.next_offset.0,
                     "segment_created": state.segment_created.0, "first_timestamp": state.first_timestamp.0,
                     "max_timestamp": state.max_timestamp.0, "max_timestamp_offset": state.max_timestamp_offset.0,
-                    "partial_bytes": state.partial.len(), "index_points": state.index_points.len(), "index_spilled": state.index_spilled,
+                    "partial_bytes": state.partial.len(), "index_points": state.index_points.len(), "index_spilled": state.index_spilled, "producers": state.producers.len(),
                     "damage": state.damage,
                     "epochs": state.epochs.iter().map(|(epoch, start)| json!([epoch.0, start.0])).collect::<Vec<_>>(),
                 }),
@@ -396,10 +396,10 @@ fn entry_fields(entry: &OwnedEntry) -> Fields {
             "kind": "data", "topic_id": topic_id, "partition": partition, "segment": segment.0, "position": position.0,
             "bytes": bytes.len(), "next_offset": next_offset.0,
         }),
-        OwnedEntry::Extent { segment, position, length, next_offset, chain_crc, points, .. } => fields!({
+        OwnedEntry::Extent { segment, position, length, next_offset, chain_crc, points, produced, .. } => fields!({
             "kind": "extent", "topic_id": topic_id, "partition": partition, "segment": segment.0, "position": position.0,
             "bytes": length, "next_offset": next_offset.0, "chain_crc": format!("{chain_crc:08x}"),
-            "points": points.iter().map(point_fields).collect::<Vec<_>>(),
+            "points": points.iter().map(point_fields).collect::<Vec<_>>(), "batches_of_producers": produced.len(),
         }),
         OwnedEntry::Start { start, .. } => {
             fields!({ "kind": "start", "topic_id": topic_id, "partition": partition, "start": start.0 })

@@ -222,6 +222,7 @@ mod tests {
             next_offset: Offset(20),
             chain_crc: 0,
             points: Vec::new(),
+            produced: Vec::new(),
         };
         recovered.apply(dir, &extent(2, 100), None, true);
         assert_eq!(recovered.overlays[&Offset(0)][..], [(Position(0), Bytes::from("ab"))]);
@@ -239,6 +240,7 @@ mod tests {
                 next_offset: Offset(99),
                 chain_crc: 0,
                 points: Vec::new(),
+                produced: Vec::new(),
             },
             None,
             false,

@@ -202,6 +202,29 @@ impl File {
         truncated.map_err(|error| Error::io("truncate", &self.path, Some(len), error))
     }
 
+    /// The bytes from the file's start that are *covered* by `by`, whole blocks: a write there without a sync is on stable storage
+    /// once a write to `by` with [`Sync::Data`], begun after it had completed, has completed too. None where that cannot be
+    /// told, and where a durable write does not flush the device. What is covered stays so until the file is cut. Has the file synced
+    /// where it matters.
+    pub async fn covered_by(&self, by: &File) -> Result<Position> {
+        let shares = match (&self.world, &by.world) {
+            (FileWorld::Uring(file), FileWorld::Uring(by)) => file.shares_flushes(by),
+            (FileWorld::Sim(file), FileWorld::Sim(_)) => file.shares_flushes(),
+            _ => false,
+        };
+        if !shares || self.len().await? == Position::ZERO {
+            return Ok(Position::ZERO);
+        }
+        // Blocks that were written for the first time are known to be so only when the file system's own writes are durable.
+        self.sync().await?;
+        let written = match &self.world {
+            FileWorld::Uring(file) => file.written_bytes(),
+            FileWorld::Sim(file) => file.settled_bytes(),
+        };
+        // A file system that cannot say has none.
+        Ok(Position(written.unwrap_or(0)).block_start())
+    }
+
     /// The file's length.
     pub async fn len(&self) -> Result<Position> {
         self.file_len().map(Position).map_err(|error| Error::io("stat", &self.path, None, error))

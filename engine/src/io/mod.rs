@@ -12,6 +12,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -225,6 +226,19 @@ impl Io {
         match self {
             Io::Uring(io) => io.spawn(task),
             Io::Sim(io) => io.spawn(task),
+        }
+    }
+
+    /// As [`Io::spawn`], but the task begins at once, and what it does at the disk first is on its way when this returns. For
+    /// what should not wait until others that are ready have computed.
+    pub fn spawn_begun(&self, task: impl Future<Output = ()> + 'static) {
+        let mut task = Box::pin(task);
+        // Whatever it waits for, it asks for again when it is polled as a task.
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.spawn(task);
+        }
+        if let Io::Uring(io) = self {
+            io.submit();
         }
     }
 

@@ -11,14 +11,15 @@ use crate::io::Io;
 use crate::journal::cursor::Cursor;
 use crate::journal::entry::{POINT_BYTES, PartitionKey, decode_point, encode_point};
 use crate::journal::group::JournalMark;
-use crate::log::IndexPoint;
+use crate::journal::producer::{PRODUCER_BYTES, decode_producer, encode_producer, producer_bytes};
+use crate::log::{IndexPoint, Producer};
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicId};
 
 /// The first bytes of a checkpoint.
 pub const CHECKPOINT_MAGIC: [u8; 8] = *b"corelogC";
 
 /// The version of the checkpoint format that is written, and the newest that is read.
-pub const CHECKPOINT_VERSION: u16 = 1;
+pub const CHECKPOINT_VERSION: u16 = 2;
 
 /// Bytes of a checkpoint before its partitions.
 pub const CHECKPOINT_HEADER_BYTES: usize = 64;
@@ -29,7 +30,8 @@ pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// The greatest length of a damage's description; what is longer is cut.
 const DAMAGE_BYTES_MAX: usize = 1000;
 
-/// Bytes of a partition before its name, partial block, epochs and points: what bounds the count of partitions.
+/// Bytes of a partition before its name, partial block, epochs, points and producers, in version 1: what bounds the count of
+/// partitions.
 const PARTITION_BYTES: usize = 2 + 16 + 4 + 10 * 8 + 2 + 3 * 4 + 2;
 
 /// Bytes of one epoch and its start.
@@ -84,6 +86,8 @@ pub struct PartitionState {
     pub index_points: Vec<IndexPoint>,
     /// How many index entries of the active segment, before those, are in its `.points` file.
     pub index_spilled: u32,
+    /// Who wrote to the log before `next_offset`.
+    pub producers: Vec<Producer>,
     /// Why the partition serves no more, so that a later start does not take what is left of it for all there was.
     pub damage: Option<String>,
 }
@@ -169,7 +173,7 @@ impl Checkpoint {
         if version == 0 || reserved != 0 || length != bytes.len() as u64 {
             return Err(damaged(8, "its version or length cannot be"));
         }
-        let checkpoint = Self::decode_body(&mut cursor);
+        let checkpoint = Self::decode_body(&mut cursor, version);
         match checkpoint {
             Some(checkpoint) if cursor.remaining() == 0 => Ok(checkpoint),
             Some(_) => Err(damaged(cursor.at(), "bytes behind its last partition")),
@@ -177,14 +181,14 @@ impl Checkpoint {
         }
     }
 
-    fn decode_body(cursor: &mut Cursor<'_>) -> Option<Checkpoint> {
+    fn decode_body(cursor: &mut Cursor<'_>, version: u16) -> Option<Checkpoint> {
         let (shard, count, generation) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
         let mark =
             JournalMark { generation: cursor.u64()?, sequence: cursor.u64()?, position: Position(cursor.u64()?) };
         if mark.sequence == 0 || mark.position.0 == 0 || !mark.position.0.is_multiple_of(BLOCK_BYTES) {
             return None;
         }
-        let partitions = cursor.items(count, PARTITION_BYTES, PartitionState::decode)?;
+        let partitions = cursor.items(count, PARTITION_BYTES, |cursor| PartitionState::decode(cursor, version))?;
         Some(Checkpoint { shard, generation, mark, partitions })
     }
 }
@@ -197,6 +201,8 @@ fn checksum(bytes: &[u8]) -> u32 {
 impl PartitionState {
     fn encoded_bytes(&self) -> usize {
         PARTITION_BYTES
+            + 4
+            + self.producers.iter().map(producer_bytes).sum::<usize>()
             + self.topic.len()
             + self.partial.len()
             + self.epochs.len() * EPOCH_BYTES
@@ -231,6 +237,7 @@ impl PartitionState {
         out.extend_from_slice(&(self.index_points.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.index_spilled.to_le_bytes());
         out.extend_from_slice(&(self.damage_text().len() as u16).to_le_bytes());
+        out.extend_from_slice(&(self.producers.len() as u32).to_le_bytes());
         out.extend_from_slice(&self.partial);
         for (epoch, start) in &self.epochs {
             out.extend_from_slice(&epoch.0.to_le_bytes());
@@ -238,9 +245,10 @@ impl PartitionState {
         }
         self.index_points.iter().for_each(|point| out.extend_from_slice(&encode_point(point)));
         out.extend_from_slice(self.damage_text().as_bytes());
+        self.producers.iter().for_each(|producer| encode_producer(producer, out));
     }
 
-    fn decode(cursor: &mut Cursor<'_>) -> Option<PartitionState> {
+    fn decode(cursor: &mut Cursor<'_>, version: u16) -> Option<PartitionState> {
         let name_bytes = usize::from(cursor.u16()?);
         if !(1..=TOPIC_NAME_BYTES_MAX).contains(&name_bytes) {
             return None;
@@ -255,11 +263,13 @@ impl PartitionState {
         let max_timestamp = Timestamp(cursor.i64()?);
         let (partial_bytes, epoch_count) = (cursor.u16()?, cursor.u32()?);
         let (point_count, index_spilled, damage_bytes) = (cursor.u32()?, cursor.u32()?, cursor.u16()?);
+        let producer_count = if version == 1 { 0 } else { cursor.u32()? };
         let partial = cursor.bytes(usize::from(partial_bytes))?.to_vec();
         let epochs =
             cursor.items(epoch_count, EPOCH_BYTES, |cursor| Some((Epoch(cursor.i32()?), Offset(cursor.natural()?))))?;
         let index_points = cursor.items(point_count, POINT_BYTES, decode_point)?;
         let damage = std::str::from_utf8(cursor.bytes(usize::from(damage_bytes))?).ok()?;
+        let producers = cursor.items(producer_count, PRODUCER_BYTES, decode_producer)?;
         let state = PartitionState {
             topic,
             id,
@@ -277,6 +287,7 @@ impl PartitionState {
             epochs,
             index_points,
             index_spilled,
+            producers,
             damage: (!damage.is_empty()).then(|| damage.to_owned()),
         };
         (state.partial_is_sound() && state.segment <= state.next_offset).then_some(state)
@@ -290,7 +301,19 @@ impl PartitionState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::SequencedBatch;
     use proptest::prelude::*;
+
+    fn producer(id: i64) -> Producer {
+        let mut producer = Producer::new(id);
+        (producer.epoch, producer.coordinator_epoch, producer.last_timestamp) = (3, 8, Timestamp(2000));
+        producer.transaction_start = (id == 1).then_some(Offset(120));
+        for number in 0..=id {
+            let (last_offset, timestamp) = (Offset(100 + number), Timestamp(1000 + number));
+            producer.push(SequencedBatch { last_sequence: number as i32, offset_delta: 0, last_offset, timestamp });
+        }
+        producer
+    }
 
     fn sample() -> Checkpoint {
         let state = |partition: i32, position: u64, partial: usize| PartitionState {
@@ -315,6 +338,7 @@ mod tests {
                 max_timestamp_offset: Offset(140),
             }],
             index_spilled: 12,
+            producers: (0..i64::from(partition)).map(producer).collect(),
             damage: (partition == 2).then(|| "a hole".to_owned()),
         };
         Checkpoint {
@@ -350,12 +374,28 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_of_version_1_has_no_producers() {
+        let checkpoint = sample();
+        let partitions = vec![PartitionState { producers: Vec::new(), ..checkpoint.partitions[1].clone() }];
+        let checkpoint = Checkpoint { partitions, ..checkpoint };
+        let mut bytes = checkpoint.encode();
+        let count_at = CHECKPOINT_HEADER_BYTES + PARTITION_BYTES + checkpoint.partitions[0].topic.len();
+        assert_eq!(bytes.drain(count_at..count_at + 4).collect::<Vec<_>>(), [0; 4]);
+        bytes[8] = 1;
+        let length = bytes.len() as u64;
+        bytes[16..24].copy_from_slice(&length.to_le_bytes());
+        let crc = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&bytes).unwrap(), checkpoint);
+    }
+
+    #[test]
     fn a_newer_version_is_told_apart_from_damage() {
         let mut bytes = sample().encode();
         bytes[8] = 9;
         let crc = checksum(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert!(matches!(decode(&bytes), Err(Error::NewerFormat { found: 9, supported: 1, .. })));
+        assert!(matches!(decode(&bytes), Err(Error::NewerFormat { found: 9, supported: 2, .. })));
     }
 
     proptest! {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::journal::cursor::Cursor;
-use crate::log::IndexPoint;
+use crate::journal::producer::{PRODUCED_BYTES, decode_produced, encode_produced};
+use crate::log::{IndexPoint, ProducedBatch};
 use crate::types::{Epoch, Offset, Position, Timestamp, TopicId};
 
 /// Bytes of the head that every entry has.
@@ -64,6 +65,8 @@ pub enum Entry<'a> {
         chain_crc: u32,
         /// The index entries that fell into the bytes.
         points: &'a [IndexPoint],
+        /// The batches of producers among them, as far as their producers' states depend on them.
+        produced: &'a [ProducedBatch],
     },
     /// The log's prefix was dropped.
     Start {
@@ -98,6 +101,7 @@ pub enum OwnedEntry {
         next_offset: Offset,
         chain_crc: u32,
         points: Vec<IndexPoint>,
+        produced: Vec<ProducedBatch>,
     },
     /// See [`Entry::Start`].
     Start { id: PartitionKey, start: Offset },
@@ -111,7 +115,9 @@ impl Entry<'_> {
         ENTRY_HEAD_BYTES
             + match self {
                 Entry::Data { bytes, .. } => bytes.iter().map(|part| part.len()).sum(),
-                Entry::Extent { points, .. } => EXTENT_BYTES + points.len() * POINT_BYTES,
+                Entry::Extent { points, produced, .. } => {
+                    EXTENT_BYTES + points.len() * POINT_BYTES + produced.len() * PRODUCED_BYTES
+                }
                 _ => 0,
             }
     }
@@ -140,13 +146,17 @@ impl Entry<'_> {
                     rest = behind;
                 }
             }
-            Entry::Extent { id, segment, position, length, next_offset, chain_crc, points } => {
+            Entry::Extent { id, segment, position, length, next_offset, chain_crc, points, produced } => {
                 put_head(EXTENT, id, 0, *segment, position.0, *next_offset);
                 rest[0..8].copy_from_slice(&length.to_le_bytes());
                 rest[8..12].copy_from_slice(&chain_crc.to_le_bytes());
                 rest[12..16].copy_from_slice(&(points.len() as u32).to_le_bytes());
-                for (point, out) in points.iter().zip(rest[EXTENT_BYTES..].as_chunks_mut::<POINT_BYTES>().0) {
+                let (for_points, for_produced) = rest[EXTENT_BYTES..].split_at_mut(points.len() * POINT_BYTES);
+                for (point, out) in points.iter().zip(for_points.as_chunks_mut::<POINT_BYTES>().0) {
                     *out = encode_point(point);
+                }
+                for (batch, out) in produced.iter().zip(for_produced.as_chunks_mut::<PRODUCED_BYTES>().0) {
+                    *out = encode_produced(batch);
                 }
             }
             Entry::Start { id, start } => put_head(START, id, 0, Offset::ZERO, 0, *start),
@@ -210,9 +220,11 @@ fn decode_extent(
     let (length, chain_crc, count) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
     position.0.checked_add(length)?;
     let points = cursor.items(count, POINT_BYTES, decode_point)?;
+    // What is left are the batches of producers; in version 1 there is nothing left.
+    let produced = cursor.items((cursor.remaining() / PRODUCED_BYTES) as u32, PRODUCED_BYTES, decode_produced)?;
     let end = cursor.at();
     *body = body.slice(end..);
-    Some(OwnedEntry::Extent { id, segment, position, length, next_offset, chain_crc, points })
+    Some(OwnedEntry::Extent { id, segment, position, length, next_offset, chain_crc, points, produced })
 }
 
 pub(crate) fn encode_point(point: &IndexPoint) -> [u8; POINT_BYTES] {

@@ -14,7 +14,7 @@ use crate::types::{BLOCK_BYTES, Position};
 pub const GROUP_MAGIC: [u8; 8] = *b"corelogG";
 
 /// The version of the group format that is written, and the newest that is read.
-pub const GROUP_VERSION: u16 = 1;
+pub const GROUP_VERSION: u16 = 2;
 
 /// Bytes of a group's header.
 pub const GROUP_HEADER_BYTES: usize = 64;
@@ -242,7 +242,7 @@ impl Iterator for GroupEntries {
 mod tests {
     use super::*;
     use crate::journal::PartitionKey;
-    use crate::log::IndexPoint;
+    use crate::log::{IndexPoint, ProducedBatch};
     use crate::types::{Epoch, Offset, Timestamp, TopicId};
     use proptest::prelude::*;
 
@@ -283,6 +283,21 @@ mod tests {
         Bytes::from(memory)
     }
 
+    fn produced() -> [ProducedBatch; 2] {
+        let batch = ProducedBatch {
+            id: 7,
+            epoch: 3,
+            base_sequence: i32::MAX - 1,
+            last_offset_delta: 4,
+            base_offset: Offset(120),
+            max_timestamp: Timestamp(-1),
+            is_transactional: true,
+            marker: None,
+        };
+        let marker = ProducedBatch { base_sequence: -1, last_offset_delta: 0, marker: Some(9), ..batch };
+        [batch, marker]
+    }
+
     fn sample() -> Bytes {
         let (segment, position) = (Offset(100), Position(4096));
         group(&[
@@ -295,6 +310,7 @@ mod tests {
                 next_offset: Offset(200),
                 chain_crc: 77,
                 points: &[point(150), point(199)],
+                produced: &produced(),
             },
             Entry::Start { id: id(), start: Offset(110) },
             Entry::EpochStart { id: id(), epoch: Epoch(4), start: Offset(130) },
@@ -318,8 +334,9 @@ mod tests {
             other => panic!("{other:?}"),
         }
         match &entries[1] {
-            OwnedEntry::Extent { points, length, chain_crc, .. } => {
+            OwnedEntry::Extent { points, length, chain_crc, produced: batches, .. } => {
                 assert_eq!((&points[..], *length, *chain_crc), (&[point(150), point(199)][..], 1 << 20, 77));
+                assert_eq!(batches[..], produced());
             }
             other => panic!("{other:?}"),
         }
@@ -357,12 +374,12 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_apart_from_damage() {
         let mut bytes = sample().to_vec();
-        bytes[8] = 2;
+        bytes[8] = 3;
         assert_eq!(GroupHeader::parse(&bytes), Err(NotAGroup::HeaderChecksum));
         let crc = header_crc(bytes.first_chunk().expect("64 bytes"));
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         let (generation, sequence, place) = (9, 40, Position(8192));
-        assert_eq!(GroupHeader::parse(&bytes), Err(NotAGroup::Newer { version: 2, generation, sequence, place }));
+        assert_eq!(GroupHeader::parse(&bytes), Err(NotAGroup::Newer { version: 3, generation, sequence, place }));
     }
 
     proptest! {

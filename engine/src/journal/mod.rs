@@ -8,6 +8,7 @@ mod cursor;
 pub mod entry;
 pub mod group;
 mod placement;
+mod producer;
 pub mod ring;
 pub mod scan;
 

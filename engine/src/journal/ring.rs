@@ -231,6 +231,13 @@ impl SealedGroup {
         Ok(Written { mark: self.mark, bytes })
     }
 
+    /// Writes the group, which is on stable storage only after [`Unsynced::sync`].
+    pub async fn write_unsynced(&self, file: &File) -> Result<Unsynced> {
+        let bytes = self.bytes.len() as u64;
+        file.write_at(std::slice::from_ref(&self.bytes), self.mark.position, Sync::None).await?;
+        Ok(Unsynced { written: Written { mark: self.mark, bytes } })
+    }
+
     /// The group's own sequence and place.
     pub fn mark(&self) -> JournalMark {
         self.mark
@@ -244,6 +251,21 @@ impl SealedGroup {
     /// What is written, with header and padding.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.len() as u64
+    }
+}
+
+/// A group that was written and waits to be synced.
+#[must_use = "a group counts as durable once it was synced and applied"]
+pub struct Unsynced {
+    written: Written,
+}
+
+impl Unsynced {
+    /// Returns when the group is on stable storage, with everything that had been written to blocks that a sync of the journal
+    /// covers ([`File::covered_by`]).
+    pub async fn sync(self, file: &File) -> Result<Written> {
+        file.sync().await?;
+        Ok(self.written)
     }
 }
 

@@ -49,6 +49,8 @@ pub struct LogConfig {
     pub timestamp_after_max_ms: i64,
     /// `file.delete.delay.ms`: how long a deleted segment's file stays.
     pub file_delete_delay_ms: u64,
+    /// `producer.id.expiration.ms`: for how long a producer that writes nothing is remembered.
+    pub producer_expiration_ms: u64,
     /// `corelog.validate.compressed`: decompress batches to check their records.
     pub check_compressed: bool,
 }
@@ -71,6 +73,7 @@ impl Default for LogConfig {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             file_delete_delay_ms: 60_000,
+            producer_expiration_ms: 24 * 3600 * 1000,
             check_compressed: false,
         }
     }

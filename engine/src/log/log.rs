@@ -9,12 +9,14 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::batch::{TimestampType, ValidBatch};
+use crate::batch::{Origin, TimestampType, ValidBatch};
 use crate::io::Io;
 use crate::journal::IndexPoint;
 use crate::log::config::LogConfig;
 use crate::log::leader_epochs::LeaderEpochs;
 use crate::log::open_segment::{OpenSegment, SegmentState, SegmentWrite};
+use crate::log::producer_snapshot::encode_snapshot;
+use crate::log::producers::{ProducedBatch, Producer, ProducerError, Producers, Verdict};
 use crate::log::sealed_segment::{SealedSegment, segment_file_name};
 use crate::log::segment_file::SegmentFile;
 use crate::types::{Epoch, Offset, Position, Timestamp};
@@ -30,6 +32,8 @@ pub struct Appended {
     pub log_append_time: Option<Timestamp>,
     /// The first readable offset.
     pub start: Offset,
+    /// Whether it was there already: its producer sent it again.
+    pub is_duplicate: bool,
 }
 
 /// How far a log reaches, in every sense.
@@ -84,6 +88,9 @@ pub struct Log {
     end: Offset,
     epochs: LeaderEpochs,
     epoch: Epoch,
+    producers: Producers,
+    /// Kafka's snapshots of the producers where segments were rolled that are not complete.
+    snapshots: VecDeque<(Offset, Vec<u8>)>,
     sealed: VecDeque<Rc<SealedSegment>>,
     /// Rolled, oldest first, but not yet complete in their files.
     sealing: VecDeque<OpenSegment>,
@@ -110,6 +117,7 @@ impl Log {
         start: Offset,
         end: Offset,
         epochs: LeaderEpochs,
+        producers: Vec<Producer>,
         sealed: Vec<Offset>,
         state: SegmentState,
     ) -> Log {
@@ -133,6 +141,8 @@ impl Log {
             end,
             epochs,
             epoch,
+            producers: Producers::new(producers, end),
+            snapshots: VecDeque::new(),
             sealed,
             sealing: VecDeque::new(),
             active: OpenSegment::open(io, state, active_file),
@@ -166,6 +176,17 @@ impl Log {
             end: self.end,
             epoch: self.epoch,
         }
+    }
+
+    /// Who wrote to it.
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// Forgets who has not written for `producer.id.expiration.ms`.
+    pub fn expire_producers(&mut self, now: Timestamp) {
+        let expiration_ms = i64::try_from(self.config.producer_expiration_ms).unwrap_or(i64::MAX);
+        self.producers.expire(now, expiration_ms);
     }
 
     /// The leader epochs.
@@ -204,10 +225,29 @@ impl Log {
         &self.sealed
     }
 
-    /// Appends a batch: gives it its offsets and epoch and copies it into the tail. Changes memory only.
-    pub fn append(&mut self, io: &Io, batch: &ValidBatch<'_>, now: Timestamp) -> Appended {
+    /// Appends a batch: gives it its offsets and epoch and copies it into the tail. Changes memory only, and nothing where its producer
+    /// has sent the batch before.
+    pub fn append(
+        &mut self,
+        io: &Io,
+        batch: &ValidBatch<'_>,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Appended, ProducerError> {
         let log_append_time = (self.config.timestamp_type == TimestampType::LogAppendTime).then_some(now);
         let header = batch.header();
+        let produced = ProducedBatch::of(header, batch.bytes());
+        if let Some(produced) = &produced
+            && let Verdict::Duplicate(first) = self.producers.check(produced, origin)?
+        {
+            return Ok(Appended {
+                base_offset: first.base_offset(),
+                next_offset: first.last_offset + 1,
+                log_append_time: log_append_time.map(|_| first.timestamp),
+                start: self.start,
+                is_duplicate: true,
+            });
+        }
         let timestamp = log_append_time.unwrap_or(header.max_timestamp);
         if self.must_roll(batch.bytes().len() as u64, header.last_offset_delta, timestamp) {
             self.roll(io);
@@ -218,7 +258,12 @@ impl Log {
         self.end = base_offset + (i64::from(header.last_offset_delta) + 1);
         self.appended_bytes += batch.bytes().len() as u64;
         self.appended_unix = now;
-        Appended { base_offset, next_offset: self.end, log_append_time, start: self.start }
+        if let Some(produced) = produced {
+            let max_timestamp = log_append_time.unwrap_or(produced.max_timestamp);
+            self.producers.settle(self.flushed);
+            self.producers.note(&ProducedBatch { base_offset, max_timestamp, ..produced }, self.config.is_durable());
+        }
+        Ok(Appended { base_offset, next_offset: self.end, log_append_time, start: self.start, is_duplicate: false })
     }
 
     /// Kafka's rules (`LogSegment.shouldRoll`): by size, by the time from the first record to this batch's newest, by a full
@@ -245,6 +290,7 @@ impl Log {
         let next = OpenSegment::create(io, self.end, file);
         let rolled = std::mem::replace(&mut self.active, next);
         self.sealing.push_back(rolled);
+        self.snapshots.push_back((self.end, encode_snapshot(&self.producers.to_vec())));
     }
 
     fn segment_file(&self, base: Offset) -> Rc<SegmentFile> {
@@ -257,10 +303,16 @@ impl Log {
         self.sealing.front()
     }
 
+    /// The producers at the end of the oldest segment that is rolled but not complete, as Kafka's snapshot.
+    pub fn sealing_snapshot(&self) -> Option<&(Offset, Vec<u8>)> {
+        self.snapshots.front()
+    }
+
     /// The oldest rolled segment is complete in its file and on stable storage.
     pub fn apply_sealed(&mut self, base: Offset) -> Rc<SealedSegment> {
         let segment = self.sealing.pop_front().expect("a segment was being sealed");
         assert_eq!(segment.base(), base, "segments are sealed in order");
+        self.snapshots.pop_front();
         if segment.durable_issued() < segment.end() {
             self.untold = Some(self.segment_next_offset(base));
         }
@@ -317,9 +369,15 @@ impl Log {
     }
 
     /// Whether what is pending becomes durable by a commit. Else a checkpoint does it: the log is not durable, or was not until
-    /// just now, and the journal would go on behind bytes that nothing tells of.
+    /// just now, and the journal would go on behind bytes, or producers, that nothing tells of.
     pub fn commits(&self) -> bool {
-        self.config.is_durable() && self.untold.is_none() && !self.has_unsynced_writes()
+        self.config.is_durable() && self.untold.is_none() && !self.has_unsynced_writes() && self.knows_producers()
+    }
+
+    /// Whether it can be told who the producers were at any end from the flushed one on; not while a log that was not durable becomes
+    /// so.
+    fn knows_producers(&self) -> bool {
+        self.producers.reaches_back_to(self.flushed)
     }
 
     /// A checkpoint tells of everything before `offset`.
@@ -522,7 +580,7 @@ impl Log {
 
     /// Cuts the log at `end`: `state` is the segment that becomes active, cut likewise, or a new one where nothing is left. The
     /// files of the given paths are to be removed. Nothing of the log may be in flight.
-    pub fn truncate(&mut self, io: &Io, end: Offset, state: SegmentState) -> Vec<PathBuf> {
+    pub fn truncate(&mut self, io: &Io, end: Offset, state: SegmentState, producers: Vec<Producer>) -> Vec<PathBuf> {
         assert!(end >= self.start && end <= self.end && state.base <= end);
         assert!(self.sealing.is_empty() && !self.active.is_writing() && self.pending_bytes() == 0, "it is in flight");
         let sealed = self.sealed.iter().map(|segment| (segment.base, segment.file.clone()));
@@ -542,6 +600,7 @@ impl Log {
         self.flushed = self.flushed.min(end);
         self.high_watermark = self.high_watermark.min(end);
         self.epochs.truncate_end(end);
+        self.producers = Producers::new(producers, end);
         // What is appended next is of the epoch that the log is in, wherever that began before.
         if self.epoch.0 >= 0 {
             self.epochs.assign(self.epoch, end);
@@ -554,7 +613,7 @@ impl Log {
     pub fn checkpoint_state(&self) -> (SegmentState, Offset, u64) {
         let segment = self.open_segments().find(|segment| segment.durable_issued() < segment.end());
         match segment {
-            Some(segment) if self.config.is_durable() && !self.has_unsynced_writes() => {
+            Some(segment) if self.config.is_durable() && !self.has_unsynced_writes() && self.knows_producers() => {
                 let position = segment.durable_issued();
                 let next = self.issued_offset(segment, position);
                 (segment.state(position), next, 0)

@@ -24,7 +24,7 @@ pub use open_segment::{OpenSegment, SegmentState, SegmentWrite, Times};
 pub use partition_metadata::PartitionMetadata;
 pub use points_file::{POINT_RECORD_BYTES, decode_points, encode_points};
 pub use producer_snapshot::{decode_snapshot, encode_snapshot};
-pub use producers::{Producer, ProducerError, Producers, SequencedBatch, Verdict};
+pub use producers::{BATCHES_KEPT, ProducedBatch, Producer, ProducerError, Producers, SequencedBatch, Verdict};
 pub use sealed_segment::{SealedSegment, segment_base_of, segment_file_name};
 pub use segment_file::SegmentFile;
 pub use segment_index::SegmentIndex;

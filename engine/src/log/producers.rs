@@ -65,6 +65,83 @@ fn sequence_before(sequence: i32, delta: i32) -> i32 {
     sequence.wrapping_sub(delta) & i32::MAX
 }
 
+/// A batch of a producer as it stands in a log, or is to stand there: all that the producer's state depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProducedBatch {
+    /// The producer.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence of the first record; -1 in a marker.
+    pub base_sequence: i32,
+    /// How far behind it the last record is.
+    pub last_offset_delta: i32,
+    /// The offset of the first record.
+    pub base_offset: Offset,
+    /// The greatest timestamp, or the marker's.
+    pub max_timestamp: Timestamp,
+    /// Whether it is part of a transaction.
+    pub is_transactional: bool,
+    /// The epoch of the coordinator, in the marker that ends a transaction.
+    pub marker: Option<i32>,
+}
+
+impl ProducedBatch {
+    /// What a batch says of its producer; `None` where it has none, and for a marker whose record was compacted away.
+    pub fn of(header: &BatchHeader, batch: &[u8]) -> Option<ProducedBatch> {
+        if !header.has_producer() {
+            return None;
+        }
+        let (marker, max_timestamp) = match header.is_control() {
+            false => (None, header.max_timestamp),
+            true => marker(batch).map(|(epoch, timestamp)| (Some(epoch), timestamp))?,
+        };
+        Some(ProducedBatch {
+            id: header.producer_id,
+            epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            last_offset_delta: header.last_offset_delta,
+            base_offset: header.base_offset,
+            max_timestamp,
+            is_transactional: header.is_transactional(),
+            marker,
+        })
+    }
+
+    /// The offset behind its last record.
+    pub fn next_offset(&self) -> Offset {
+        Offset(self.base_offset.0 + i64::from(self.last_offset_delta) + 1)
+    }
+
+    fn last_sequence(&self) -> i32 {
+        match self.base_sequence {
+            NO_SEQUENCE => NO_SEQUENCE,
+            base => sequence_after(base, self.last_offset_delta),
+        }
+    }
+}
+
+/// Takes the batches out that leave no trace, since [`BATCHES_KEPT`] of the same producer follow. What is of a transaction stays:
+/// the first such batch is remembered as its start.
+pub fn keep_last(batches: &mut Vec<ProducedBatch>) {
+    if batches.len() <= BATCHES_KEPT {
+        return;
+    }
+    let mut behind: FxHashMap<i64, usize> = FxHashMap::default();
+    let mut place = batches.len();
+    let mut kept = vec![true; place];
+    for batch in batches.iter().rev() {
+        place -= 1;
+        if batch.marker.is_none() {
+            let behind = behind.entry(batch.id).or_default();
+            kept[place] = batch.is_transactional || *behind < BATCHES_KEPT;
+            *behind += 1;
+        }
+    }
+    let mut kept = kept.into_iter();
+    batches.retain(|_| kept.next().expect("one for each"));
+}
+
 /// What is known of one producer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Producer {
@@ -146,19 +223,19 @@ impl Producer {
         }
     }
 
-    fn find(&self, header: &BatchHeader) -> Option<SequencedBatch> {
-        if self.epoch != header.producer_epoch {
+    fn find(&self, sent: &ProducedBatch) -> Option<SequencedBatch> {
+        if self.epoch != sent.epoch {
             return None;
         }
-        let last = last_sequence(header);
+        let last = sent.last_sequence();
         // The newest first: what is sent again was sent just before.
         let same =
-            |batch: &&SequencedBatch| batch.last_sequence == last && batch.first_sequence() == header.base_sequence;
+            |batch: &&SequencedBatch| batch.last_sequence == last && batch.first_sequence() == sent.base_sequence;
         self.batches().iter().rev().find(same).copied()
     }
 
-    fn check(&self, header: &BatchHeader, origin: Origin) -> Result<(), ProducerError> {
-        let (id, epoch, sequence) = (self.id, header.producer_epoch, header.base_sequence);
+    fn check(&self, sent: &ProducedBatch, origin: Origin) -> Result<(), ProducerError> {
+        let (id, epoch, sequence) = (self.id, sent.epoch, sent.base_sequence);
         if epoch < self.epoch {
             return Err(ProducerError::InvalidEpoch { id, epoch, current: self.epoch });
         }
@@ -169,17 +246,10 @@ impl Producer {
                 return Err(ProducerError::OutOfOrderSequence { id, epoch, sequence, last: self.last_sequence() });
             }
         }
-        if self.transaction_start.is_some() && !header.is_transactional() {
+        if self.transaction_start.is_some() && !sent.is_transactional {
             return Err(ProducerError::InvalidTransactionState { id });
         }
         Ok(())
-    }
-}
-
-fn last_sequence(header: &BatchHeader) -> i32 {
-    match header.base_sequence {
-        NO_SEQUENCE => NO_SEQUENCE,
-        base => sequence_after(base, header.last_offset_delta),
     }
 }
 
@@ -312,98 +382,70 @@ impl Producers {
     }
 
     /// Decides of a batch that is to be appended.
-    pub fn check(&self, header: &BatchHeader, origin: Origin) -> Result<Verdict, ProducerError> {
-        if !header.has_producer() || header.is_control() {
-            return Ok(Verdict::Append);
-        }
-        let Some(Kept { producer, .. }) = self.kept.get(&header.producer_id) else {
+    pub fn check(&self, sent: &ProducedBatch, origin: Origin) -> Result<Verdict, ProducerError> {
+        let Some(Kept { producer, .. }) = self.kept.get(&sent.id).filter(|_| sent.marker.is_none()) else {
             return Ok(Verdict::Append);
         };
         if origin == Origin::Client
-            && let Some(batch) = producer.find(header)
+            && let Some(batch) = producer.find(sent)
         {
             return Ok(Verdict::Duplicate(batch));
         }
-        producer.check(header, origin).map(|()| Verdict::Append)
+        producer.check(sent, origin).map(|()| Verdict::Append)
     }
 
-    /// Takes up a batch of records that was appended, with the offsets and timestamps that it has in the log. What it changed is
-    /// remembered, where `undoable`, until [`Producers::settle`] is told that it need not be.
-    pub fn note(&mut self, header: &BatchHeader, base_offset: Offset, max_timestamp: Timestamp, undoable: bool) {
-        if !header.has_producer() || header.is_control() {
-            return;
-        }
-        let last_offset = base_offset + i64::from(header.last_offset_delta);
-        let batch = SequencedBatch {
-            last_sequence: last_sequence(header),
-            offset_delta: header.last_offset_delta,
-            last_offset,
-            timestamp: max_timestamp,
-        };
-        let id = header.producer_id;
+    /// Takes up a batch that is in the log now. What it changed is remembered, where `undoable`, until [`Producers::settle`] is
+    /// told that it need not be.
+    pub fn note(&mut self, batch: &ProducedBatch, undoable: bool) {
         let mut is_new = false;
-        let kept = self.kept.entry(id).or_insert_with(|| {
+        let kept = self.kept.entry(batch.id).or_insert_with(|| {
             is_new = true;
-            Kept { producer: Producer::new(id), wrote: true }
+            Kept { producer: Producer::new(batch.id), wrote: true }
         });
         kept.wrote = true;
         let producer = &mut kept.producer;
-        let begins_transaction = header.is_transactional() && producer.transaction_start.is_none();
-        let only_adds = producer.epoch == header.producer_epoch
-            && !begins_transaction
+        let only_adds = batch.marker.is_none()
+            && producer.epoch == batch.epoch
+            && (!batch.is_transactional || producer.transaction_start.is_some())
             && producer.last_batch().is_some_and(|last| last.timestamp == producer.last_timestamp);
         let mut before = match (is_new, only_adds) {
             (true, _) => Before::Nothing,
             (false, false) if undoable => Before::Whole(Box::new(*producer)),
             (false, _) => Before::Batch(None),
         };
-        producer.begin_epoch(header.producer_epoch);
-        let oldest = producer.push(batch);
-        producer.last_timestamp = max_timestamp;
-        if begins_transaction {
-            producer.transaction_start = Some(base_offset);
+        producer.begin_epoch(batch.epoch);
+        producer.last_timestamp = batch.max_timestamp;
+        match batch.marker {
+            Some(coordinator_epoch) => {
+                producer.coordinator_epoch = coordinator_epoch;
+                producer.transaction_start = None;
+            }
+            None => {
+                let oldest = producer.push(SequencedBatch {
+                    last_sequence: batch.last_sequence(),
+                    offset_delta: batch.last_offset_delta,
+                    last_offset: batch.base_offset + i64::from(batch.last_offset_delta),
+                    timestamp: batch.max_timestamp,
+                });
+                if let Before::Batch(gone) = &mut before {
+                    *gone = oldest;
+                }
+                if batch.is_transactional {
+                    producer.transaction_start.get_or_insert(batch.base_offset);
+                }
+            }
         }
-        if let Before::Batch(gone) = &mut before {
-            *gone = oldest;
-        }
-        self.changed(last_offset + 1, id, before, undoable);
-    }
-
-    /// Takes up the marker that ended a producer's transaction.
-    pub fn note_marker(&mut self, header: &BatchHeader, coordinator_epoch: i32, timestamp: Timestamp, undoable: bool) {
-        let id = header.producer_id;
-        let before = match self.kept.get(&id) {
-            Some(kept) if undoable => Before::Whole(Box::new(kept.producer)),
-            _ => Before::Nothing,
-        };
-        let kept = self.kept.entry(id).or_insert_with(|| Kept { producer: Producer::new(id), wrote: true });
-        kept.wrote = true;
-        let producer = &mut kept.producer;
-        producer.begin_epoch(header.producer_epoch);
-        producer.coordinator_epoch = coordinator_epoch;
-        producer.transaction_start = None;
-        producer.last_timestamp = timestamp;
-        self.changed(header.next_offset(), id, before, undoable);
-    }
-
-    /// Takes up a batch as it stands in a log: one of records, or the marker that ended a transaction.
-    pub fn replay(&mut self, header: &BatchHeader, batch: &[u8]) {
-        if !header.is_control() {
-            self.note(header, header.base_offset, header.max_timestamp, false);
-        } else if header.has_producer()
-            && let Some((coordinator_epoch, timestamp)) = marker(batch)
-        {
-            self.note_marker(header, coordinator_epoch, timestamp, false);
-        }
-    }
-
-    fn changed(&mut self, next_offset: Offset, id: i64, before: Before, undoable: bool) {
         if undoable {
-            self.changes.push_back(Change { next_offset, id, before });
+            self.changes.push_back(Change { next_offset: batch.next_offset(), id: batch.id, before });
         } else {
             self.changes.clear();
-            self.changes_from = next_offset;
+            self.changes_from = batch.next_offset();
         }
+    }
+
+    /// Takes up batches that need not be undone.
+    pub fn extend(&mut self, batches: impl IntoIterator<Item = ProducedBatch>) {
+        batches.into_iter().for_each(|batch| self.note(&batch, false));
     }
 
     /// What was changed before `offset` need not be told any more.
@@ -452,6 +494,23 @@ impl Producers {
         producers
     }
 
+    /// Everyone as they were when the log ended at `end`, where `told` is what its files tell of them: a snapshot has one batch of each, so
+    /// that more may be known here of those that wrote before.
+    pub fn cut(&self, end: Offset, mut told: Vec<Producer>) -> Vec<Producer> {
+        for producer in &mut told {
+            let Some(known) = self.get(producer.id).filter(|known| known.epoch == producer.epoch) else { continue };
+            let before = known.batches().partition_point(|batch| batch.last_offset < end);
+            let last = producer.last_batch().map(|batch| batch.last_offset);
+            let same_last = before.checked_sub(1).map(|place| known.batches[place].last_offset) == last;
+            if same_last && before > producer.batches().len() {
+                producer.batches = [SequencedBatch::NONE; BATCHES_KEPT];
+                producer.batches[..before].copy_from_slice(&known.batches[..before]);
+                producer.kept = before as u8;
+            }
+        }
+        told
+    }
+
     /// Forgets those who wrote nothing since this was last called, have no transaction open, and whose last timestamp is
     /// `expiration_ms` old (`producer.id.expiration.ms`); how many. Kafka goes by the timestamp alone, and so forgets who is
     /// writing old records.
@@ -472,24 +531,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::batch::{Attributes, BatchBuilder, Codec};
-    use crate::types::Epoch;
+    use crate::batch::{BatchBuilder, Codec};
 
-    fn batch(id: i64, epoch: i16, sequence: i32, records: i32) -> BatchHeader {
-        BatchHeader {
-            base_offset: Offset(0),
-            length: 49,
-            leader_epoch: Epoch(0),
-            magic: 2,
-            crc: 0,
-            attributes: Attributes(0),
-            last_offset_delta: records - 1,
-            base_timestamp: Timestamp(1_000),
-            max_timestamp: Timestamp(1_000),
-            producer_id: id,
-            producer_epoch: epoch,
+    fn batch(id: i64, epoch: i16, sequence: i32, records: i32) -> ProducedBatch {
+        ProducedBatch {
+            id,
+            epoch,
             base_sequence: sequence,
-            record_count: records,
+            last_offset_delta: records - 1,
+            base_offset: Offset::ZERO,
+            max_timestamp: Timestamp(1_000),
+            is_transactional: false,
+            marker: None,
         }
     }
 
@@ -501,13 +554,13 @@ mod tests {
     }
 
     impl Log {
-        fn append(&mut self, header: &BatchHeader) -> Result<i64, ProducerError> {
-            match self.producers.check(header, Origin::Client)? {
+        fn append(&mut self, batch: &ProducedBatch) -> Result<i64, ProducerError> {
+            match self.producers.check(batch, Origin::Client)? {
                 Verdict::Duplicate(batch) => Ok(batch.base_offset().0),
                 Verdict::Append => {
                     let base = self.end;
-                    self.producers.note(header, Offset(base), header.max_timestamp, true);
-                    self.end += i64::from(header.record_count);
+                    self.producers.note(&ProducedBatch { base_offset: Offset(base), ..*batch }, true);
+                    self.end += i64::from(batch.last_offset_delta) + 1;
                     Ok(base)
                 }
             }
@@ -564,13 +617,14 @@ mod tests {
     #[test]
     fn a_batch_outside_of_an_open_transaction_is_refused_until_its_marker() {
         let mut log = Log::default();
-        let open = BatchHeader { attributes: Attributes(Attributes::TRANSACTIONAL), ..batch(7, 0, 0, 1) };
+        let open = ProducedBatch { is_transactional: true, ..batch(7, 0, 0, 1) };
         assert_eq!(log.append(&open), Ok(0));
         assert_eq!(log.sends(0, 1, 1), Err(ProducerError::InvalidTransactionState { id: 7 }));
         let mut marker = BatchBuilder::new(Codec::None).producer(7, 0, -1).transactional().control();
         marker.push(Timestamp(9), Some(&[0, 0, 0, 1]), Some(&[0, 0, 0, 0, 0, 5]), &[]);
         let marker = marker.build(Offset(1));
-        log.producers.replay(&BatchHeader::parse(&marker).expect("a batch"), &marker);
+        let header = BatchHeader::parse(&marker).expect("a batch");
+        log.producers.note(&ProducedBatch::of(&header, &marker).expect("a marker"), true);
         let producer = *log.producers.get(7).expect("it wrote");
         assert_eq!((producer.coordinator_epoch, producer.transaction_start), (5, None));
         assert_eq!(producer.last_timestamp, Timestamp(9));
@@ -578,11 +632,13 @@ mod tests {
     }
 
     #[test]
-    fn batches_without_a_producer_leave_nothing_and_a_coordinator_needs_no_sequence() {
+    fn a_batch_without_a_producer_is_nobodys_and_a_coordinator_needs_no_sequence() {
+        let mut plain = BatchBuilder::new(Codec::None);
+        plain.push(Timestamp(9), None, Some(b"value"), &[]);
+        let plain = plain.build(Offset::ZERO);
+        assert_eq!(ProducedBatch::of(&BatchHeader::parse(&plain).expect("a batch"), &plain), None);
         let mut log = Log::default();
-        assert_eq!(log.append(&batch(-1, -1, -1, 3)), Ok(0));
-        assert!(log.producers.is_empty());
-        assert_eq!(log.sends(1, 0, 1), Ok(3));
+        assert_eq!(log.sends(1, 0, 1), Ok(0));
         let check = |epoch, sequence| log.producers.check(&batch(7, epoch, sequence, 1), Origin::Coordinator);
         assert_eq!(check(1, 17), Ok(Verdict::Append));
         assert!(matches!(check(0, 17), Err(ProducerError::InvalidEpoch { .. })));
@@ -592,7 +648,7 @@ mod tests {
     fn who_wrote_nothing_for_long_is_forgotten_but_not_who_writes_old_records() {
         let mut log = Log::default();
         assert_eq!(log.sends(0, 0, 1), Ok(0));
-        let open = BatchHeader { attributes: Attributes(Attributes::TRANSACTIONAL), ..batch(8, 0, 0, 1) };
+        let open = ProducedBatch { is_transactional: true, ..batch(8, 0, 0, 1) };
         assert_eq!(log.append(&open), Ok(1));
         let now = Timestamp(1_000_000);
         assert_eq!(log.producers.expire(now, 100), 0, "it wrote since the last look");
@@ -630,28 +686,32 @@ mod tests {
             let mut known = vec![(0, Vec::new())];
             let mut settled = 0;
             let mut replayed = Producers::default();
+            let mut appended = Vec::new();
             for step in steps {
                 match step {
                     Step::Send { id, epoch, skip, records, is_transactional } => {
                         let producer = log.producers.get(id).copied().unwrap_or_else(|| Producer::new(id));
                         let epoch = producer.epoch.max(0) + epoch;
                         let next = if epoch == producer.epoch { producer.last_sequence() + 1 + skip } else { skip.max(0) };
-                        let mut header = batch(id, epoch, next.max(0), records);
-                        header.max_timestamp = Timestamp(log.end);
-                        if is_transactional {
-                            header.attributes = Attributes(Attributes::TRANSACTIONAL);
-                        }
+                        let sent = batch(id, epoch, next.max(0), records);
+                        let sent = ProducedBatch { max_timestamp: Timestamp(log.end), is_transactional, ..sent };
                         let before = log.end;
-                        let _ = log.append(&header);
+                        let _ = log.append(&sent);
                         if log.end > before {
-                            replayed.note(&header, Offset(before), header.max_timestamp, false);
+                            appended.push(ProducedBatch { base_offset: Offset(before), ..sent });
+                            replayed.note(appended.last().expect("just pushed"), false);
                         }
                     }
                     Step::Marker { id } => {
-                        let mut header = batch(id, log.producers.get(id).map_or(0, |producer| producer.epoch), -1, 1);
-                        header.base_offset = Offset(log.end);
-                        log.producers.note_marker(&header, 3, Timestamp(log.end), true);
-                        replayed.note_marker(&header, 3, Timestamp(log.end), false);
+                        let marker = ProducedBatch {
+                            base_offset: Offset(log.end),
+                            max_timestamp: Timestamp(log.end),
+                            marker: Some(3),
+                            ..batch(id, log.producers.get(id).map_or(0, |producer| producer.epoch), -1, 1)
+                        };
+                        log.producers.note(&marker, true);
+                        replayed.note(&marker, false);
+                        appended.push(marker);
                         log.end += 1;
                     }
                     Step::Settle(share) => {
@@ -660,6 +720,11 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(replayed.to_vec(), log.producers.to_vec());
+                let mut last = appended.clone();
+                keep_last(&mut last);
+                let mut from_last = Producers::default();
+                last.iter().for_each(|batch| from_last.note(batch, false));
+                prop_assert_eq!(from_last.to_vec(), log.producers.to_vec());
                 known.push((log.end, log.producers.to_vec()));
                 for (end, then) in known.iter().filter(|(end, _)| *end >= settled) {
                     prop_assert_eq!(&log.producers.as_of(Offset(*end)), then, "as of {}", end);

@@ -32,6 +32,9 @@ pub struct SegmentFile {
     sync_failure: tokio::sync::Mutex<Option<Error>>,
     open: Cell<bool>,
     used: Cell<bool>,
+    /// Up to where a write needs no sync of its own ([`File::covered_by`]), and whether that was asked since the file was opened.
+    covered: Cell<Position>,
+    covered_asked: Cell<bool>,
 }
 
 impl SegmentFile {
@@ -45,6 +48,8 @@ impl SegmentFile {
             sync_failure: tokio::sync::Mutex::new(None),
             open: Cell::new(false),
             used: Cell::new(false),
+            covered: Cell::new(Position::ZERO),
+            covered_asked: Cell::new(false),
         }
     }
 
@@ -71,6 +76,25 @@ impl SegmentFile {
     /// Bytes were written that no sync covers yet.
     pub fn mark_unsynced(&self) {
         self.unsynced.set(true);
+    }
+
+    /// Whether a write up to `end` is on stable storage with the next durable write to the journal, as far as is known.
+    pub fn is_covered(&self, end: Position) -> bool {
+        end <= self.covered.get()
+    }
+
+    /// Finds out which writes those are, where that was not done since the file was opened.
+    pub async fn learn_covered(&self, journal: &File) -> Result<()> {
+        if self.covered_asked.get() {
+            return Ok(());
+        }
+        let state = self.state.lock().await;
+        if let Some(file) = &state.file
+            && !self.covered_asked.replace(true)
+        {
+            self.covered.set(file.covered_by(journal).await?);
+        }
+        Ok(())
     }
 
     /// The file for reading; an error where it does not exist.
@@ -156,6 +180,7 @@ impl SegmentFile {
     pub async fn truncate(&self, io: &Io, length: Position) -> Result<()> {
         let file = self.writable(io, Position::ZERO, || None).await?;
         let mut state = self.state.lock().await;
+        self.covered.set(self.covered.get().min(length.block_start()));
         file.truncate(length).await?;
         state.allocated = Some(length);
         self.unsynced.set(true);
@@ -187,6 +212,7 @@ impl SegmentFile {
         }
         state.file = None;
         self.open.set(false);
+        self.covered_asked.set(false);
         true
     }
 }

@@ -214,6 +214,7 @@ impl Shard {
                 epochs: log.epochs().entries().to_vec(),
                 index_points: segment.points,
                 index_spilled: u32::try_from(segment.spilled).expect("fewer points than bytes"),
+                producers: log.producers().as_of(next_offset),
                 damage: None,
             });
         }

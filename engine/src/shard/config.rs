@@ -23,6 +23,8 @@ pub struct StoreConfig {
     pub recycle_bytes: u64,
     /// How often retention looks, in milliseconds (`log.retention.check.interval.ms`).
     pub retention_check_ms: u64,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producer_expiry_check_ms: u64,
     /// A durable append of at least so many pending bytes goes straight to its segment.
     pub direct_bytes_min: u64,
     /// Segment writes are made of so many bytes.
@@ -50,6 +52,7 @@ impl StoreConfig {
             checkpoint_interval_ms: 5_000,
             recycle_bytes: 4 << 30,
             retention_check_ms: 300_000,
+            producer_expiry_check_ms: 600_000,
             direct_bytes_min: 256 << 10,
             write_bytes: 1 << 20,
             writes_in_flight_max: 8,

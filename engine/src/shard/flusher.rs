@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::io::{Instant, Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
-use crate::log::{IndexPoint, OpenSegment, Pending, SegmentWrite};
+use crate::log::producers::keep_last;
+use crate::log::{IndexPoint, OpenSegment, Pending, ProducedBatch, SegmentWrite};
 use crate::shard::join::join_all;
 use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::{NotedEntry, Shard};
@@ -78,6 +79,8 @@ struct Direct {
     _work: Work,
     segment: Offset,
     write: SegmentWrite,
+    /// Whether the group's flush makes it durable too, if it is written before.
+    covered: bool,
 }
 
 struct Group {
@@ -149,6 +152,16 @@ impl Shard {
                 let shard = self.clone();
                 self.io.spawn(async move { shard.run_group(group).await });
             }
+        }
+    }
+
+    /// Begins the groups of a large append at once: many MiB may be about to be appended by tasks that are ready, and the disk
+    /// would be idle meanwhile.
+    pub(super) fn begin_large_groups(self: &Rc<Self>) {
+        while self.may_begin_group() && self.journal.borrow().has_room(GROUP_BYTES_MAX) {
+            let Some(group) = self.plan_group() else { return };
+            let shard = self.clone();
+            self.io.spawn_begun(async move { shard.run_group(group).await });
         }
     }
 
@@ -268,14 +281,17 @@ impl Shard {
             let pending = if large { limited(segment, pending) } else { pending };
             let bytes = pending.to - pending.from;
             let direct_end = if large {
-                if writer.room_bytes() < direct_room(segment, &pending) {
+                let produced = produced(segment, &pending);
+                if writer.room_bytes() < direct_room(segment, &pending, produced.len()) {
                     return false;
                 }
-                let write = plan_direct(partition, segment, &pending, writer);
+                let write = plan_direct(partition, segment, &pending, &produced, writer);
                 let end = write.end;
                 self.metrics.direct_bytes.add(write.end - write.position);
+                let covered = segment.file().is_covered(end);
+                self.metrics.covered_bytes.add(if covered { write.end - write.position } else { 0 });
                 let (partition, _work) = (partition.clone(), partition.work());
-                directs.push(Direct { partition, _work, segment: pending.segment, write });
+                directs.push(Direct { partition, _work, segment: pending.segment, write, covered });
                 Some(end)
             } else {
                 if writer.room_bytes() < bytes as usize + ENTRY_ROOM_BYTES {
@@ -306,12 +322,20 @@ impl Shard {
     }
 
     async fn run_group(self: Rc<Self>, group: Group) {
+        let covered = group.directs.iter().any(|direct| direct.covered);
         let directs = join_all(group.directs.into_iter().map(|direct| self.clone().run_direct(direct)));
         let file = self.journal.borrow().file().clone();
-        let written = self.when_space(None, async || group.sealed.write(&file).await);
-        let (written, directs) = join2(written, directs).await;
-        let outcome =
-            directs.into_iter().fold(written, |outcome, direct| outcome.and_then(|written| direct.map(|()| written)));
+        let outcome = if covered {
+            let written = self.when_space(None, async || group.sealed.write_unsynced(&file).await);
+            match both(join2(written, directs).await) {
+                // One flush for all of them.
+                Ok(unsynced) => unsynced.sync(&file).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            let written = self.when_space(None, async || group.sealed.write(&file).await);
+            both(join2(written, directs).await)
+        };
         let mut groups = self.flusher.groups.borrow_mut();
         let place = groups.iter().position(|other| other.sequence == group.sequence).expect("it is under way");
         groups[place].outcome = Some(outcome);
@@ -324,7 +348,13 @@ impl Shard {
         else {
             return Err(Error::Closed);
         };
-        let written = self.write_grown(&direct.partition, &file, &direct.write, Sync::Data).await;
+        let sync = if direct.covered { Sync::None } else { Sync::Data };
+        let written = self.write_grown(&direct.partition, &file, &direct.write, sync).await;
+        let journal = self.journal.borrow().file().clone();
+        let written = match written {
+            Ok(()) => file.learn_covered(&journal).await,
+            error => error,
+        };
         // Nobody waits for a deleted partition any more, but others wait for the group.
         if direct.partition.is_deleted() { Ok(()) } else { written }
     }
@@ -396,6 +426,11 @@ fn capped(segment: &OpenSegment, pending: Pending) -> Pending {
     }
 }
 
+/// What came of a group, where that of its direct writes is good too.
+fn both<T>((written, directs): (Result<T>, Vec<Result<()>>)) -> Result<T> {
+    directs.into_iter().fold(written, |outcome, direct| outcome.and_then(|written| direct.map(|()| written)))
+}
+
 /// The first batches of what is pending, enough for one large write.
 fn limited(segment: &OpenSegment, pending: Pending) -> Pending {
     if pending.to - pending.from <= DIRECT_BYTES_ENOUGH {
@@ -412,9 +447,9 @@ fn limited(segment: &OpenSegment, pending: Pending) -> Pending {
 }
 
 /// Room that the entries of a direct write take.
-fn direct_room(segment: &OpenSegment, pending: &Pending) -> usize {
+fn direct_room(segment: &OpenSegment, pending: &Pending, produced: usize) -> usize {
     let points = segment.points_from(pending.from).partition_point(|point| point.position < pending.to) + 1;
-    points * 32 + (pending.to - pending.to.block_start()) as usize + 2 * ENTRY_ROOM_BYTES
+    points * 32 + produced * 40 + (pending.to - pending.to.block_start()) as usize + 2 * ENTRY_ROOM_BYTES
 }
 
 /// Plans the write of whole blocks straight to the segment, with its entry and that of the unaligned rest.
@@ -422,6 +457,7 @@ fn plan_direct(
     partition: &Partition,
     segment: &mut OpenSegment,
     pending: &Pending,
+    produced: &[ProducedBatch],
     writer: &mut GroupWriter,
 ) -> SegmentWrite {
     let points = extent_points(segment, pending);
@@ -434,6 +470,7 @@ fn plan_direct(
         next_offset: pending.next_offset,
         chain_crc: chain_crc(segment, pending.from, pending.to),
         points: &points,
+        produced,
     };
     assert!(writer.push(entry), "room was made sure of");
     if write.end < pending.to {
@@ -469,6 +506,25 @@ fn extent_points(segment: &OpenSegment, pending: &Pending) -> Vec<IndexPoint> {
     points.retain(|point| point.position < pending.to);
     points.push(IndexPoint { offset: pending.next_offset, position: pending.to, max_timestamp, max_timestamp_offset });
     points
+}
+
+/// What recovery needs to know of the producers, whose batches it does not read: without those that later ones of the same producer
+/// push out of what is remembered of it.
+fn produced(segment: &OpenSegment, pending: &Pending) -> Vec<ProducedBatch> {
+    let mut batches = Vec::new();
+    let mut at = pending.from;
+    while at < pending.to {
+        let header = segment.tail().header(at);
+        let end = at + header.size_bytes() as u64;
+        if header.is_control() {
+            batches.extend(ProducedBatch::of(&header, &segment.tail().copy(at, end)));
+        } else {
+            batches.extend(ProducedBatch::of(&header, &[]));
+        }
+        at = end;
+    }
+    keep_last(&mut batches);
+    batches
 }
 
 /// CRC-32C over the checksum fields of the batches in `from..to`: recovery compares it with what the segment holds.

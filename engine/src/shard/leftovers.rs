@@ -10,17 +10,26 @@ use std::path::Path;
 use crate::error::Result;
 use crate::io::Io;
 use crate::log::segment_base_of;
+use crate::shard::producer_files::snapshot_offset;
 use crate::types::Offset;
 
-/// The bases of the complete segments of a log that begins at `start` and whose newest segment is `newest`; the files of all
-/// other segments are removed.
-pub(super) async fn remove_leftovers(io: &Io, dir: &Path, start: Offset, newest: Offset) -> Result<Vec<Offset>> {
+/// The bases of the complete segments of a log from `start` to `end` whose newest segment is `newest`; the files of all other segments
+/// are removed, and snapshots that are neither at a segment's base nor at the end, where a clean shutdown leaves one.
+pub(super) async fn remove_leftovers(
+    io: &Io,
+    dir: &Path,
+    start: Offset,
+    newest: Offset,
+    end: Offset,
+) -> Result<Vec<Offset>> {
     let (sealed, dead) = segments(io, dir, start, newest).await?;
     let mut removed = false;
     for entry in io.list_dir(dir).await? {
         let stem = entry.name.split_once('.').map_or("", |(stem, _)| stem);
         let Some(base) = segment_base_of(&format!("{stem}.log")) else { continue };
-        if base > newest || dead.contains(&base) {
+        let is_snapshot = snapshot_offset(&entry.name).is_some();
+        let is_stray = is_snapshot && base != newest && !sealed.contains(&base);
+        if (base > newest || dead.contains(&base) || is_stray) && !(is_snapshot && base == end) {
             tracing::info!(path = %dir.join(&entry.name).display(), %start, %newest, "no part of the log: removed");
             io.remove_file(&dir.join(&entry.name)).await?;
             removed = true;

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub journal_bytes: Counter,
     /// Bytes of segments that went straight to their file, durably.
     pub direct_bytes: Counter,
+    /// Those of them that were written without a sync of their own: the group's covers them.
+    pub covered_bytes: Counter,
     /// Bytes written to segments behind the appends.
     pub segment_bytes: Counter,
     /// Checkpoints.

@@ -11,6 +11,7 @@ mod join;
 mod leftovers;
 mod metrics;
 mod partition;
+mod producer_files;
 mod read_stream;
 mod reader;
 mod recovery;

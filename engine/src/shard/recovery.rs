@@ -19,8 +19,9 @@ use crate::journal::{
     PartitionState, RECOVERED_SHARD, RING_START, read_journal,
 };
 use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
-use crate::log::{LeaderEpochs, PartitionMetadata, segment_file_name};
+use crate::log::{LeaderEpochs, PartitionMetadata, ProducedBatch, Producers, segment_file_name};
 use crate::shard::leftovers::{remove_indexes, remove_leftovers, segments};
+use crate::shard::producer_files::{producers_at, snapshots};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartition};
@@ -232,6 +233,7 @@ struct Replays<'a> {
 /// One partition while its entries are replayed.
 struct Replay {
     state: PartitionState,
+    producers: Producers,
     /// Bytes of the newest segment from `write_from` on, a block boundary, to the state's position: not in the file yet.
     bytes: Vec<u8>,
     write_from: Position,
@@ -246,7 +248,17 @@ impl Replay {
     fn new(state: PartitionState) -> Replay {
         let write_from = state.position.block_start();
         let bytes = state.partial.clone();
-        Replay { state, bytes, write_from, bytes_since_point: u64::MAX, changed: false, rejected: false, failure: None }
+        let producers = Producers::new(state.producers.clone(), state.next_offset);
+        Replay {
+            state,
+            producers,
+            bytes,
+            write_from,
+            bytes_since_point: u64::MAX,
+            changed: false,
+            rejected: false,
+            failure: None,
+        }
     }
 
     fn unknown(name: &TopicPartition, id: PartitionKey, segment: Offset, generation: u64) -> Replay {
@@ -267,6 +279,7 @@ impl Replay {
             index_points: Vec::new(),
             index_spilled: 0,
             applied_before: 0,
+            producers: Vec::new(),
             damage: None,
         });
         replay.bytes_since_point = 0;
@@ -433,8 +446,10 @@ impl Replays<'_> {
         if next_offset > replay.state.next_offset {
             let mut batch_at = at;
             for found in batch::scan(new) {
-                let (_, header) = found?;
+                let (place, header) = found?;
                 replay.note(&header, batch_at);
+                let batch = &new[place..place + header.size_bytes()];
+                replay.producers.extend(ProducedBatch::of(&header, batch));
                 batch_at += header.size_bytes() as u64;
                 self.replayed += 1;
             }
@@ -457,7 +472,8 @@ impl Replays<'_> {
         next: Option<&OwnedEntry>,
         certain: bool,
     ) -> Result<()> {
-        let OwnedEntry::Extent { segment, position, length, next_offset, chain_crc, points, .. } = entry else {
+        let OwnedEntry::Extent { segment, position, length, next_offset, chain_crc, points, produced, .. } = entry
+        else {
             panic!("{entry:?} is no extent");
         };
         let (segment, position) = (*segment, *position);
@@ -502,6 +518,8 @@ impl Replays<'_> {
                 replay.state.index_points.push(*point);
             }
         }
+        let known = replay.state.next_offset;
+        replay.producers.extend(produced.iter().copied().filter(|batch| batch.base_offset >= known));
         replay.state.next_offset = *next_offset;
         replay.changed = true;
         Ok(())
@@ -662,6 +680,7 @@ async fn read_range(io: &Io, file: &crate::io::File, position: Position, length:
 
 async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: Replay) -> Result<RecoveredPartition> {
     let (mut failure, mut state) = (replay.failure, replay.state);
+    state.producers = replay.producers.to_vec();
     let partition_dir = dir.join(name.to_string());
     let path = partition_dir.join(segment_file_name(state.segment, "log"));
     if let Some(damage) = &state.damage {
@@ -698,7 +717,7 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
                 other => other.to_string(),
             });
         }
-        None => sealed = remove_leftovers(io, &partition_dir, state.start, state.segment).await?,
+        None => sealed = remove_leftovers(io, &partition_dir, state.start, state.segment, state.next_offset).await?,
     }
     Ok(RecoveredPartition { name, state, sealed, failure })
 }
@@ -748,6 +767,12 @@ async fn import(
         replay.state.index_points = scanned.points;
         replay.state.epochs = scanned.epochs;
     }
+    let segments: Vec<Offset> = match snapshots(io, &partition_dir).await?.is_empty() {
+        true => vec![newest],
+        false => sealed.iter().copied().chain([newest]).collect(),
+    };
+    let (to, end) = (replay.state.position, replay.state.next_offset);
+    replay.state.producers = producers_at(io, &partition_dir, &segments, to, end).await?;
     replay.state.start = log_start(io, dir, &name).await?.or(sealed.first().copied()).unwrap_or(newest);
     let epochs = partition_dir.join("leader-epoch-checkpoint");
     if io.file_len(&epochs).await?.is_some() {

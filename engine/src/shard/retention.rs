@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::log::{LogConfig, LogOffsets, SealedSegment, SegmentState};
 use crate::shard::leftovers::remove_indexes;
 use crate::shard::partition::Partition;
+use crate::shard::producer_files::remove_snapshots_behind;
 use crate::shard::recycler::Recycler;
 use crate::shard::segment_scan::scan_file;
 use crate::shard::shard::{NotedEntry, Shard, age_ms};
@@ -239,6 +240,7 @@ impl Shard {
         self.settle_all(&partition).await?;
         let (end, removed) = loop {
             let (state, whole) = self.state_at(&partition, end).await?;
+            let producers = self.producers_before(&partition, whole).await?;
             // A checkpoint under way has taken the log as it was, and is to find it so when it ends.
             let _turn = self.checkpointing.lock().await;
             self.failed()?;
@@ -247,7 +249,7 @@ impl Shard {
             let mut log = partition.log.borrow_mut();
             // The log's start may have moved into the batch that is cut.
             if log.offsets().start <= whole {
-                let removed = log.truncate(&self.io, whole, state);
+                let removed = log.truncate(&self.io, whole, state, producers);
                 self.recount(&partition, &log);
                 break (whole, removed);
             }
@@ -263,6 +265,7 @@ impl Shard {
                 }
             }
         }
+        remove_snapshots_behind(&self.io, &partition.dir, end).await?;
         let kept = partition.log.borrow().active().file().path().to_path_buf();
         remove_indexes(&self.io, &kept).await?;
         // None of them may come back under the name of what is appended from now on.

@@ -205,6 +205,7 @@ impl Shard {
             Offset::ZERO,
             LeaderEpochs::new(),
             Vec::new(),
+            Vec::new(),
             state,
         );
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
@@ -335,12 +336,16 @@ impl Shard {
         } else if options.epoch != Epoch::NONE && options.epoch < current {
             return Err(Error::FencedEpoch { given: options.epoch, current });
         }
-        let appended = log.append(&self.io, &batch, now);
+        let appended = log.append(&self.io, &batch, options.origin, now)?;
+        if appended.is_duplicate {
+            return Ok(appended);
+        }
         self.recount(partition, &log);
         let durable = log.config().is_durable();
         let must_flush = durable || log.flush_is_due();
         let rolled = log.sealing().is_some();
         let worth_writing = !durable && log.worth_writing(self.config.write_bytes);
+        let pending_bytes = log.pending_bytes();
         drop(log);
         partition.changed.set(true);
         self.metrics.batches_appended.add(1);
@@ -348,6 +353,9 @@ impl Shard {
         self.metrics.records_appended.add(appended.next_offset.since(appended.base_offset));
         if must_flush {
             self.queue_commit(partition);
+            if durable && pending_bytes >= self.config.direct_bytes_min {
+                self.begin_large_groups();
+            }
         }
         if !durable {
             self.moved(partition);

@@ -12,9 +12,10 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::io::{self, Io, UringOptions};
 use crate::journal::Journal;
-use crate::log::{LeaderEpochs, Log, LogConfig, SegmentState};
+use crate::log::{LeaderEpochs, Log, LogConfig, SegmentState, encode_snapshot};
 use crate::shard::config::StoreConfig;
 use crate::shard::partition::Partition;
+use crate::shard::producer_files::snapshot_path;
 use crate::shard::recovery::{Recovered, RecoveredPartition, recover};
 use crate::shard::recycler::Recycler;
 use crate::shard::shard::{Shard, ShardId};
@@ -280,7 +281,17 @@ impl Shard {
             spilled: state.index_spilled as usize,
         };
         let config = Rc::new(LogConfig::default());
-        let log = Log::open(&self.io, dir.clone(), config, state.start, state.next_offset, epochs, sealed, segment);
+        let log = Log::open(
+            &self.io,
+            dir.clone(),
+            config,
+            state.start,
+            state.next_offset,
+            epochs,
+            state.producers,
+            sealed,
+            segment,
+        );
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
         partition.changed.set(true);
         if let Some((error, state)) = damaged {
@@ -295,6 +306,7 @@ impl Shard {
         self.io.spawn(self.clone().run_flusher());
         self.io.spawn(self.clone().run_checkpointer());
         self.io.spawn(self.clone().run_retention());
+        self.io.spawn(self.clone().run_producer_expiry());
         self.io.spawn(self.clone().run_journal_growth());
     }
 
@@ -387,6 +399,11 @@ impl Shard {
         if let Some(segment) = partition.log.borrow_mut().open_segment_mut(base) {
             segment.points_gone();
         }
+        let (at, snapshot) = {
+            let log = partition.log.borrow();
+            (log.offsets().end, encode_snapshot(&log.producers().to_vec()))
+        };
+        self.io.replace_file(&snapshot_path(&partition.dir, at), snapshot).await?;
         let epochs = partition.log.borrow().epochs().clone();
         if !epochs.entries().is_empty() {
             self.io.replace_file(&partition.dir.join("leader-epoch-checkpoint"), epochs.encode()).await?;

@@ -8,6 +8,7 @@ use crate::io::{File, Sync};
 use crate::log::{SegmentFile, SegmentIndex, SegmentWrite};
 use crate::shard::leftovers::remove_indexes;
 use crate::shard::partition::Partition;
+use crate::shard::producer_files::snapshot_path;
 use crate::shard::shard::Shard;
 use crate::types::{BLOCK_BYTES, Offset, Position};
 
@@ -243,6 +244,11 @@ impl Shard {
         let file = partition.log.borrow().open_segment(base).expect("it is sealed once").file().clone();
         file.truncate(&self.io, end).await?;
         file.sync(&self.io).await?;
+        let snapshot = partition.log.borrow().sealing_snapshot().cloned();
+        if let Some((at, snapshot)) = snapshot {
+            let path = snapshot_path(&partition.dir, at);
+            self.when_space(Some(partition), async || self.io.replace_file(&path, snapshot.clone()).await).await?;
+        }
         let sealed = {
             let mut log = partition.log.borrow_mut();
             // Its bytes are durable, but nothing says so yet: what counts as flushed is what recovery would find.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use corelog_engine::batch;
 use corelog_engine::io::sim::Simulation;
+use corelog_engine::log::decode_snapshot;
 use corelog_engine::{
     Epoch, Error, LogConfig, LogOffsets, Offset, ReadRequest, ReadUpTo, Shard, Timestamp, TopicPartition,
 };
@@ -43,7 +44,19 @@ pub async fn check_reopened(shard: &Rc<Shard>, model: &Rc<RefCell<Model>>, loss:
     for (name, log) in &mut model.logs {
         let offsets = shard.offsets(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         check_ends(name, log, offsets, loss);
+        // What was deleted before it was flushed may have gone without a trace.
+        let all_deleted = offsets.start == offsets.end;
+        log.forgot |= log.cut.is_some();
         log.settle(offsets.start.0, offsets.end.0);
+        let producers = shard.producers(name).expect("it is there");
+        let remembered = |log: &LogModel, end: i64| log.producers_at(end) == producers;
+        let ends: Vec<i64> = log.produced.iter().map(|batch| batch.next_offset().0).chain([0]).collect();
+        let earlier = ends.into_iter().rev().filter(|_| all_deleted && !log.forgot);
+        match earlier.into_iter().find(|end| remembered(log, *end)) {
+            Some(end) if !remembered(log, offsets.end.0) => log.produced.retain(|batch| batch.next_offset().0 <= end),
+            _ => {}
+        }
+        log.take_producers(name, offsets.end.0, producers);
         log.epoch = offsets.epoch.0;
         shard.set_high_watermark(name, offsets.end);
         check_log(shard, name, log, dice).await;
@@ -67,6 +80,7 @@ pub async fn check_live(shard: &Rc<Shard>, model: &Rc<RefCell<Model>>, dice: &Di
         assert_eq!(offsets.end.0, log.end(), "{name}");
         assert!(offsets.start.0 >= log.start, "{name} begins at {}, before {}", offsets.start, log.start);
         log.start = offsets.start.0;
+        assert_eq!(shard.producers(name).expect("it is there"), log.producers.to_vec(), "{name}");
         shard.set_high_watermark(name, offsets.end);
         check_log(shard, name, log, dice).await;
     }
@@ -204,7 +218,30 @@ pub fn check_files(sim: &Simulation, model: &Model) {
         if log.end() > log.start {
             assert_eq!(next, Some(log.end()), "{name}: the files end elsewhere");
         }
+        check_snapshots(sim, &dir, log);
     }
+}
+
+/// Kafka's snapshots tell of the producers as they were at each one's offset; there is one at the end.
+fn check_snapshots(sim: &Simulation, dir: &Path, log: &LogModel) {
+    let mut at_end = log.end() == 0 || log.end() == log.start;
+    for path in sim.files().into_iter().filter(|path| path.parent() == Some(dir)) {
+        if path.extension().is_none_or(|suffix| suffix != "snapshot") {
+            continue;
+        }
+        let stem = path.file_stem().expect("a name").to_str().expect("digits");
+        let offset: i64 = stem.parse().expect("an offset");
+        let bytes = sim.contents(&path).expect("it was listed");
+        assert!(offset <= log.end(), "{}: behind the end, {}", path.display(), log.end());
+        let found = decode_snapshot(&path, &bytes).unwrap_or_else(|error| panic!("{error}"));
+        let found: Vec<_> =
+            found.iter().map(|producer| (producer.id, producer.epoch, producer.last_batch().copied())).collect();
+        let expected = log.producers_at(offset);
+        let expected = expected.iter().map(|producer| (producer.id, producer.epoch, producer.last_batch().copied()));
+        assert_eq!(found, expected.collect::<Vec<_>>(), "{}", path.display());
+        at_end |= offset == log.end();
+    }
+    assert!(at_end, "{}: no snapshot at {}", dir.display(), log.end());
 }
 
 fn check_index(sim: &Simulation, path: &Path, base: i64, batches: &[(i64, usize, i64)]) {

@@ -4,15 +4,19 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_engine::batch::{self, BatchBuilder, Codec};
+use corelog_engine::batch::{self, BatchBuilder, Codec, Origin};
 use corelog_engine::io::Io;
+use corelog_engine::log::Verdict;
 use corelog_engine::{
     AppendOptions, Epoch, Error, LogConfig, Offset, ReadRequest, ReadUpTo, Shard, Timestamp, TopicId, TopicPartition,
 };
 
 use crate::dice::Dice;
-use crate::model::{LogModel, Model, Presence};
+use crate::model::{LogModel, Model, Presence, produced};
 use crate::plan::{Plan, is_traced};
+
+/// Producers of one partition, which all clients play.
+const PRODUCERS: u64 = 4;
 
 /// What a client needs.
 #[derive(Clone)]
@@ -123,11 +127,42 @@ impl Client {
         }
     }
 
-    /// A batch and the timestamps of its records.
-    fn batch(&self) -> (Rc<[u8]>, Vec<i64>) {
+    /// A batch to send to a log, and the timestamps of its records: of no producer, or of one that goes on, comes back with what it
+    /// sent before, leaves something out, or has been somebody else meanwhile.
+    fn next_batch(&self, log: &LogModel) -> (Rc<[u8]>, Vec<i64>) {
+        if self.dice.percent(50) {
+            return self.batch(None);
+        }
+        let id = self.dice.below(PRODUCERS) as i64;
+        let Some(producer) = log.producers.get(id).copied() else {
+            let first = self.dice.pick(&[0, 0, 7, i32::MAX - 1]);
+            return self.batch(Some((id, 0, first)));
+        };
+        let next = producer.last_sequence().wrapping_add(1) & i32::MAX;
+        match self.dice.below(100) {
+            0..75 => self.batch(Some((id, producer.epoch, next))),
+            75..88 => {
+                let again = self.dice.below(producer.batches().len() as u64) as usize;
+                let base = producer.batches()[again].base_offset();
+                match log.batches.iter().find(|batch| batch.base == base.0) {
+                    Some(batch) => (batch.sent.clone(), batch.times.clone()),
+                    None => self.batch(None),
+                }
+            }
+            88..92 => self.batch(Some((id, producer.epoch, next.saturating_add(3)))),
+            92..96 => self.batch(Some((id, producer.epoch + 1, self.dice.pick(&[0, 0, 5])))),
+            _ => self.batch(Some((id, producer.epoch - 1, next))),
+        }
+    }
+
+    /// A batch, of this producer, epoch and first sequence, and the timestamps of its records.
+    fn batch(&self, producer: Option<(i64, i16, i32)>) -> (Rc<[u8]>, Vec<i64>) {
         let (records, value_bytes) = self.plan.batch(&self.dice);
         let now = self.io.unix_time().0;
         let mut builder = BatchBuilder::new(self.dice.pick(&[Codec::None, Codec::None, Codec::Lz4]));
+        if let Some((id, epoch, sequence)) = producer {
+            builder = builder.producer(id, epoch.max(0), sequence);
+        }
         let mut times = Vec::new();
         let mut value = vec![0; value_bytes as usize];
         for _ in 0..records {
@@ -151,17 +186,28 @@ impl Client {
     pub async fn append(&self, name: &TopicPartition, id: TopicId) {
         let mut next = None;
         for _ in 0..self.plan.burst(&self.dice) {
-            let (sent, times) = self.batch();
             let options = AppendOptions { epoch: Epoch::NONE, ..AppendOptions::default() };
             // The partition may have been deleted and made anew while this client was waiting.
             if self.with(name, id, |log| log.presence) != Some(Presence::There) {
                 return;
             }
+            let (sent, times) = self.with(name, id, |log| self.next_batch(log)).expect("just seen");
+            let produced = produced(&sent);
+            let verdict = produced.map(|batch| self.with(name, id, |log| log.producers.check(&batch, Origin::Client)));
+            let verdict = verdict.flatten().unwrap_or(Ok(Verdict::Append));
             match self.shard.append(name, &sent, options) {
+                Ok(appended) if appended.is_duplicate => {
+                    let Ok(Verdict::Duplicate(first)) = verdict else { panic!("{name}: {appended:?} is {verdict:?}") };
+                    assert_eq!(appended.base_offset, first.base_offset(), "{name}");
+                    assert_eq!(appended.next_offset - appended.base_offset, times.len() as i64, "{name}");
+                    next = next.max(Some(appended.next_offset));
+                }
                 Ok(appended) => {
+                    assert_eq!(verdict, Ok(Verdict::Append), "{name} took {produced:?}");
                     self.with(name, id, |log| log.appended(&appended, sent, times));
                     next = Some(appended.next_offset);
                 }
+                Err(Error::Producer(error)) => assert_eq!(verdict, Err(error), "{name} refused {produced:?}"),
                 Err(Error::Overloaded(_) | Error::DiskFull { .. }) => {
                     self.shard.room().await;
                     self.io.sleep(Duration::from_micros(100)).await;
@@ -254,8 +300,14 @@ impl Client {
         }
         let truncated = self.shard.truncate(name, end).await;
         let truncated = self.expect("truncate", truncated);
+        let producers = self.shard.producers(name);
         self.with(name, id, |log| match truncated {
-            Some(end) => log.truncated(end.0),
+            Some(end) => {
+                log.truncated(end.0);
+                if let Ok(producers) = producers {
+                    log.take_producers(name, end.0, producers);
+                }
+            }
             None => log.cut = None,
         });
         // What was decided about the epoch is decided again by whoever cut the log.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use corelog_engine::batch::{BatchHeader, HEADER_BYTES, verify_crc};
-use corelog_engine::{Appended, LogConfig, Offset, TopicId, TopicPartition};
+use corelog_engine::log::{ProducedBatch, Producer, Producers};
+use corelog_engine::{Appended, LogConfig, Offset, Timestamp, TopicId, TopicPartition};
 
 /// A batch as it was appended.
 pub struct Batch {
@@ -34,6 +35,12 @@ pub struct LogModel {
     pub presence: Presence,
     /// Contiguous, from at or before the log's start to its end.
     pub batches: Vec<Batch>,
+    /// All batches of producers that are in the log or were before its start.
+    pub produced: Vec<ProducedBatch>,
+    /// What they make of the producers.
+    pub producers: Producers,
+    /// Whether more may have happened than the store can know: it was cut, or records went before they were flushed.
+    pub forgot: bool,
     /// Promised to survive a power cut.
     pub flushed: i64,
     /// Promised not to come back.
@@ -58,6 +65,9 @@ impl LogModel {
             config: config.clone(),
             presence,
             batches,
+            produced: Vec::new(),
+            producers: Producers::default(),
+            forgot: false,
             flushed,
             start,
             start_max,
@@ -86,7 +96,39 @@ impl LogModel {
         assert_eq!(next - base, times.len() as i64);
         let log_append_time = appended.log_append_time.map(|time| time.0);
         let times = log_append_time.map_or(times.clone(), |time| vec![time; times.len()]);
+        if let Some(mut batch) = produced(&sent) {
+            batch.base_offset = appended.base_offset;
+            batch.max_timestamp = log_append_time.map_or(batch.max_timestamp, Timestamp);
+            self.producers.extend([batch]);
+            self.produced.push(batch);
+        }
         self.batches.push(Batch { base, next, epoch: self.epoch, sent, times, log_append_time });
+    }
+
+    /// Everyone who wrote before `end`.
+    pub fn producers_at(&self, end: i64) -> Vec<Producer> {
+        let mut producers = Producers::default();
+        producers.extend(self.produced.iter().copied().filter(|batch| batch.next_offset().0 <= end));
+        producers.to_vec()
+    }
+
+    /// Holds `found` to what was appended before `end`, and goes on from there: after a cut the store knows fewer batches of a producer.
+    pub fn take_producers(&mut self, name: &TopicPartition, end: i64, found: Vec<Producer>) {
+        let expected = self.producers_at(end);
+        if self.forgot {
+            let ids = |producers: &[Producer]| producers.iter().map(|producer| producer.id).collect::<Vec<_>>();
+            assert_eq!(ids(&found), ids(&expected), "{name}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    expected.batches().ends_with(found.batches()) && found.last_batch().is_some(),
+                    "{name}: {found:?} is remembered, {expected:?} was appended"
+                );
+                assert_eq!((found.epoch, found.last_timestamp), (expected.epoch, expected.last_timestamp), "{name}");
+            }
+        } else {
+            assert_eq!(found, expected, "{name} at {end}");
+        }
+        self.producers = Producers::new(found, Offset(end));
     }
 
     /// The store says that everything before `offset` is on stable storage.
@@ -100,6 +142,8 @@ impl LogModel {
             self.batches.pop();
         }
         assert_eq!(self.end(), end, "a truncation leaves whole batches");
+        self.produced.retain(|batch| batch.next_offset().0 <= end);
+        self.forgot = true;
         self.flushed = self.flushed.min(end);
         self.cut = None;
         self.cuts += 1;
@@ -128,6 +172,7 @@ impl LogModel {
             self.batches.pop();
         }
         self.batches.retain(|batch| batch.next > start);
+        self.produced.retain(|batch| batch.next_offset().0 <= end);
         (self.start, self.start_max, self.flushed, self.cut) = (start, start, end, None);
         self.presence = Presence::There;
         self.expires = false;
@@ -160,6 +205,11 @@ impl Batch {
             }
         }
     }
+}
+
+/// What a batch that is sent says of its producer.
+pub fn produced(sent: &[u8]) -> Option<ProducedBatch> {
+    ProducedBatch::of(&BatchHeader::parse(sent).expect("a batch of ours"), sent)
 }
 
 /// All partitions.

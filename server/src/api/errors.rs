@@ -2,6 +2,7 @@
 
 use corelog_engine::Error;
 use corelog_engine::batch::{BatchError, BatchErrorKind};
+use corelog_engine::log::ProducerError;
 use corelog_replication::metadata::MetadataError;
 use corelog_replication::partition::AckError;
 
@@ -14,6 +15,9 @@ use crate::protocol::ErrorCode;
 pub(super) fn code(error: &Error) -> ErrorCode {
     match error {
         Error::Batch(error) => batch_code(error),
+        Error::Producer(ProducerError::OutOfOrderSequence { .. }) => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        Error::Producer(ProducerError::InvalidEpoch { .. }) => ErrorCode::INVALID_PRODUCER_EPOCH,
+        Error::Producer(ProducerError::InvalidTransactionState { .. }) => ErrorCode::INVALID_TXN_STATE,
         Error::OffsetOutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
         Error::DiskFull { .. } | Error::Offline { .. } | Error::Io { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
         // Asked for only where the metadata has the partition: the store is behind, or could not follow.

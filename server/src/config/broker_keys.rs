@@ -64,6 +64,10 @@ pub(super) const BROKER_KEYS: &[Key] = &[
         "The `segment.bytes` of `__consumer_offsets`, when it is created."),
     Key::fixed("process.roles", Kind::ListOf(&["broker", "controller"]), "broker,controller",
         "What this process is; it is both. (Kafka has no default.)"),
+    Key::fixed("producer.id.expiration.check.interval.ms", Kind::Int(1, INT_MAX), "600000",
+        "How often producers are looked for that have not written for long."),
+    Key::dynamic("producer.id.expiration.ms", Kind::Int(1, INT_MAX), "86400000",
+        "After so long without writing to a partition a producer is forgotten there: what it sends again then is new."),
     Key::fixed("socket.request.max.bytes", Kind::Int(1, INT_MAX), "104857600", "The largest request."),
     // Defaults of topics.
     Key::dynamic("compression.gzip.level", Kind::GzipLevel, "-1", "The default of the topic's `compression.gzip.level`."),

@@ -220,8 +220,6 @@ pub(super) const INERT_KEYS: &[Key] = &[
     inert("remote.log.storage.system.enable", Kind::Boolean, Some("false"), Why::NoTiers),
     inert("add.partitions.to.txn.retry.backoff.max.ms", Kind::Int(0, INT_MAX), Some("100"), Why::NoTransactions),
     inert("add.partitions.to.txn.retry.backoff.ms", Kind::Int(1, INT_MAX), Some("20"), Why::NoTransactions),
-    inert("producer.id.expiration.check.interval.ms", Kind::Int(1, INT_MAX), Some("600000"), Why::NoTransactions),
-    inert("producer.id.expiration.ms", Kind::Int(1, INT_MAX), Some("86400000"), Why::NoTransactions).cluster_wide(),
     inert("transaction.abort.timed.out.transaction.cleanup.interval.ms", Kind::Int(1, INT_MAX), Some("10000"), Why::NoTransactions),
     inert("transaction.max.timeout.ms", Kind::Int(1, INT_MAX), Some("900000"), Why::NoTransactions),
     inert("transaction.partition.verification.enable", Kind::Boolean, Some("true"), Why::NoTransactions).cluster_wide(),

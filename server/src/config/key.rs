@@ -286,7 +286,7 @@ impl fmt::Display for Why {
             Why::OneBroker => "there is one broker, which replicates to nobody",
             Why::OneVoter => "the metadata quorum is the broker itself",
             Why::NoShareGroups => "share groups and streams groups are not coordinated here",
-            Why::NoTransactions => "transactions and producer ids are not coordinated here",
+            Why::NoTransactions => "transactions are not coordinated here",
             Why::NoTiers => "there is no tiered storage",
             Why::NoSecurity => "only PLAINTEXT is served, without authentication",
             Why::NoThreadPools => "one thread per core does all the work",

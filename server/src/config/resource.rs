@@ -51,6 +51,12 @@ impl Settings {
         )
     }
 
+    /// For how long a producer that writes nothing is remembered, under what was changed since.
+    pub fn producer_expiration_ms(&self, dynamic: Dynamic<'_>) -> u64 {
+        let changed = dynamic.get("producer.id.expiration.ms").and_then(|text| text.trim().parse().ok());
+        changed.unwrap_or(self.engine.producer_expiration_ms)
+    }
+
     /// Whether a resource may have these settings.
     pub fn check_resource(
         &self,

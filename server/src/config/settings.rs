@@ -90,6 +90,10 @@ pub struct EngineSettings {
     pub recycle_bytes: u64,
     /// `log.retention.check.interval.ms`.
     pub retention_check_ms: u64,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producer_expiry_check_ms: u64,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration_ms: u64,
     /// `corelog.direct`.
     pub direct: bool,
     /// `corelog.validate.compressed`.
@@ -233,6 +237,8 @@ impl<'a> Values<'a> {
             checkpoint_interval_ms: self.number("corelog.checkpoint.interval.ms")?,
             recycle_bytes: self.number("corelog.recycle.bytes")?,
             retention_check_ms: self.number("log.retention.check.interval.ms")?,
+            producer_expiry_check_ms: self.number("producer.id.expiration.check.interval.ms")?,
+            producer_expiration_ms: self.number("producer.id.expiration.ms")?,
             direct: self.boolean("corelog.direct"),
             validate_compressed: self.boolean("corelog.validate.compressed"),
         })

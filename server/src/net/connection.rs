@@ -89,6 +89,8 @@ pub(super) struct Connection<S> {
     /// Why no more is read, and since when.
     ending: Option<(End, Instant)>,
     progress_at: Instant,
+    /// Since when a frame is begun and not whole.
+    frame_since: Option<Instant>,
     idle: Duration,
     timer: LocalFuture<()>,
     shutdown: Pin<Box<OwnedNotified>>,
@@ -119,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             output: Output::default(),
             ending: server.is_closing().then_some((End::Shutdown, now)),
             progress_at: now,
+            frame_since: None,
             idle,
             timer: timer(&server, now + idle),
             shutdown,
@@ -277,8 +280,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut moved = false;
         while self.wants_more() {
             let frame = match self.input.next_frame() {
-                Ok(Some(frame)) => frame,
-                Ok(None) => break,
+                Ok(Some(frame)) => {
+                    self.frame_since = None;
+                    frame
+                }
+                Ok(None) => {
+                    if self.input.is_inside_frame() {
+                        self.frame_since.get_or_insert_with(|| self.server.io.now());
+                    }
+                    break;
+                }
                 Err(error) => {
                     self.stop_reading(error.into());
                     break;
@@ -326,6 +337,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 None if self.starved.is_some() => self.progress_at + STARVED_WAIT,
                 // A request that waits for its records is not idle; a client that does not take its answers is.
                 None if self.output.is_empty() && !self.in_flight.is_empty() => now + self.idle,
+                // Nor is one that sends a byte now and then, and never a whole request, worth its place.
+                None if self.in_flight.is_empty() && self.output.is_empty() => {
+                    self.frame_since.map_or(self.progress_at, |since| since.min(self.progress_at)) + self.idle
+                }
                 None => self.progress_at + self.idle,
             };
             if deadline <= now {

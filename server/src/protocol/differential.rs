@@ -195,6 +195,12 @@ against!(
     InitProducerIdRequest,
     InitProducerIdResponse
 );
+against!(
+    describe_producers_is_as_theirs,
+    describe_producers::DescribeProducers,
+    DescribeProducersRequest,
+    DescribeProducersResponse
+);
 against!(delete_topics_is_as_theirs, delete_topics::DeleteTopics, DeleteTopicsRequest, DeleteTopicsResponse);
 against!(produce_is_as_theirs, produce::Produce, ProduceRequest, ProduceResponse);
 against!(fetch_is_as_theirs, fetch::Fetch, FetchRequest, FetchResponse);

@@ -121,6 +121,7 @@ macro_rules! for_each_api {
             describe_quorum DescribeQuorum,
             update_features UpdateFeatures,
             describe_cluster DescribeCluster,
+            describe_producers DescribeProducers,
             consumer_group_heartbeat ConsumerGroupHeartbeat,
             consumer_group_describe ConsumerGroupDescribe,
             get_telemetry_subscriptions GetTelemetrySubscriptions,

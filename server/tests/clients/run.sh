@@ -6,7 +6,7 @@
 # CLIENTs: librdkafka kafka-python aiokafka kafkajs java-3.9 java-4 franz-go sarama rust-rdkafka; all of them where none is
 # named. The libraries come from the package registries, once, into $CORELOG_CLIENTS ($TMPDIR/corelog-clients). Each client
 # gets a broker of its own, $CORELOG (target/release/corelog) on a fresh directory; with --peer all use the broker there,
-# which may be Apache Kafka's (../kafka_tools/kafka.sh). N clients at a time: 3.
+# which may be Apache Kafka's (../kafka/kafka.sh). N clients at a time: 3.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -57,7 +57,7 @@ install_java() { # VERSION
     javac -nowarn -Xlint:-options -d "$classes" -cp "$(cat "$classes/classpath")" "$here/java/src/ClientCheck.java" 2>&1
 }
 install_go() {
-    has go "Go 1.26 or later is needed (https://go.dev/dl); Debian's golang-go is older" || return
+    has go "install Go 1.26 or later; Debian's golang-go is older" || return
     (cd "$here/go" && go build -o "$cache/go/" ./franz ./sarama)
 }
 install_rust() {
@@ -106,7 +106,7 @@ client() {
         "$corelog" --data-dir "$dir/data" --listen 127.0.0.1:0 -o group.initial.rebalance.delay.ms=0 > "$dir/ready" 2> "$dir/log" &
         broker=$!
         for _ in $(seq 200); do
-            grep -q '^corelog ready' "$dir/ready" && break
+            grep -qs '^corelog ready' "$dir/ready" && break
             kill -0 "$broker" 2> /dev/null || break
             sleep 0.1
         done

@@ -169,6 +169,47 @@ impl FileBytes {
         }
     }
 
+    /// Whether anything completed is not durable.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether a page's bytes are all that a write to it must bring to the disk: the file system knows it as written, durably.
+    fn is_settled(&self, page: u64) -> bool {
+        let end = (page + 1) * PAGE_BYTES as u64;
+        let cut = self.pending.iter().any(|(_, change)| matches!(change, Change::Length(len) if *len < end));
+        self.durable.pages.contains_key(&page) && self.durable.len >= end && !cut
+    }
+
+    /// The bytes from the start that are in settled pages.
+    pub(super) fn settled_bytes(&self) -> u64 {
+        let settled = (0u64..).take_while(|page| self.is_settled(*page)).count();
+        settled as u64 * PAGE_BYTES as u64
+    }
+
+    /// The device was flushed: the writes numbered below `before` are durable where their pages are settled.
+    pub(super) fn flush(&mut self, before: u64) {
+        let mut pending = std::mem::take(&mut self.pending);
+        let later = pending.partition_point(|(number, _)| *number < before);
+        // Settled before the flush: as the cuts that are pending say.
+        let cut = pending.iter().filter_map(|(_, change)| match change {
+            Change::Length(len) => Some(*len),
+            Change::Write { .. } => None,
+        });
+        let limit = cut.min().unwrap_or(u64::MAX).min(self.durable.len);
+        for (_, change) in &mut pending[..later] {
+            let Change::Write { pages, .. } = change else { continue };
+            for touched in pages {
+                let settled = (touched.0 + 1) * PAGE_BYTES as u64 <= limit;
+                if settled && self.durable.pages.contains_key(&touched.0) {
+                    self.durable.put(touched);
+                    touched.2 = 0;
+                }
+            }
+        }
+        self.pending = pending;
+    }
+
     /// What a sync that fails does: each change becomes durable or is forgotten, and none is tried again.
     pub(super) fn fail_sync(&mut self, seed: &Seed) {
         for (_, change) in self.pending.drain(..) {

@@ -220,13 +220,22 @@ impl Disk {
         self.next_change
     }
 
-    /// Makes the changes of a directory's names up to `last` durable.
-    pub(super) fn sync_dir(&mut self, dir: Inode, last: u64) {
+    /// Makes the changes of a directory's names up to `last` durable; where renames do not tear, with what they changed elsewhere.
+    pub(super) fn sync_dir(&mut self, dir: Inode, last: u64, renames_tear: bool) {
+        let mut synced = BTreeSet::new();
         let node = self.nodes.get_mut(&dir).expect("a node goes when nobody has it open");
         if let Kind::Dir(names) = &mut node.kind {
-            let later = names.pending.partition_point(|(change, ..)| *change <= last);
-            for (_, name, to) in names.pending.drain(..later) {
-                set(&mut names.durable, name, to);
+            synced.extend(names.pending.iter().map(|(change, ..)| *change).filter(|change| *change <= last));
+        }
+        let mut more = true;
+        while more {
+            more = false;
+            for (inode, node) in &mut self.nodes {
+                if let Kind::Dir(names) = &mut node.kind
+                    && (*inode == dir || !renames_tear)
+                {
+                    more |= names.sync(&mut synced) && !renames_tear;
+                }
             }
         }
         if self.removed > 0 {
@@ -302,6 +311,24 @@ impl Disk {
         self.touch(write.inode, now);
         let Kind::File(file) = &mut self.node(write.inode).kind else { unreachable!("only files are written") };
         file.fail_write(seed, write.at, &write.bytes);
+    }
+
+    /// What a flush that begins now will cover: per file, the changes numbered below.
+    pub(super) fn completed(&self) -> Vec<(Inode, u64)> {
+        let waiting = self.nodes.iter().filter_map(|(inode, node)| match &node.kind {
+            Kind::File(bytes) if bytes.has_pending() => Some((*inode, bytes.next())),
+            _ => None,
+        });
+        waiting.collect()
+    }
+
+    /// The device was flushed: of what had completed, all that needs nothing but its own bytes on the disk is durable.
+    pub(super) fn flush(&mut self, completed: &[(Inode, u64)]) {
+        for (inode, before) in completed {
+            if let Some(Node { kind: Kind::File(bytes), .. }) = self.nodes.get_mut(inode) {
+                bytes.flush(*before);
+            }
+        }
     }
 
     // Ends.
@@ -398,6 +425,16 @@ fn set(names: &mut BTreeMap<String, Inode>, name: String, to: Option<Inode>) {
 }
 
 impl Names {
+    /// Makes these changes durable, and those of the directory that came before, which are added; whether there were any.
+    fn sync(&mut self, changes: &mut BTreeSet<u64>) -> bool {
+        let Some(last) = self.pending.iter().rposition(|(change, ..)| changes.contains(change)) else { return false };
+        for (change, name, to) in self.pending.drain(..=last) {
+            set(&mut self.durable, name, to);
+            changes.insert(change);
+        }
+        true
+    }
+
     /// What is left of the names; `whole` has the fates of changes that do not come apart.
     fn cut_power(&mut self, seed: &Seed, survival: Survival, whole: &BTreeMap<u64, Fate>) {
         let pending = std::mem::take(&mut self.pending);

@@ -77,6 +77,8 @@ pub struct SimConfig {
     pub network_time: Range<Duration>,
     /// Whether a rename may survive a power cut in part, as without a journaling file system.
     pub renames_tear: bool,
+    /// Whether a durable write goes past the device's cache (FUA) rather than flush all of it; `None` leaves that to the seed.
+    pub fua: Option<bool>,
     /// The bytes of the arena that buffers come from.
     pub arena_bytes: usize,
     /// The steps after which a run is believed to hang.
@@ -95,6 +97,7 @@ impl Default for SimConfig {
             sync_time: micros(30..1000),
             network_time: micros(10..500),
             renames_tear: true,
+            fua: None,
             arena_bytes: 16 << 20,
             steps_max: 50_000_000,
             keep_trace: false,

@@ -101,11 +101,17 @@ impl SimFile {
         let syncing = async move {
             let machine = &file.machine;
             let begun = machine.begin_operation(Operation::Sync, &file.path);
-            let before = machine.disk.borrow_mut().bytes(file.inode)?.next();
+            let (before, completed) = {
+                let mut disk = machine.disk.borrow_mut();
+                (disk.bytes(file.inode)?.next(), disk.completed())
+            };
             machine.executor.sleep_until(file.after(machine.seed.nanos(&machine.config.sync_time))).await;
             let fails = machine.seed.happens(machine.faults.borrow().sync_errors);
             let synced = begun.and_then(|()| if fails { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) });
             let mut disk = machine.disk.borrow_mut();
+            if synced.is_ok() && !machine.fua {
+                disk.flush(&completed);
+            }
             let bytes = disk.bytes(file.inode)?;
             match &synced {
                 Ok(()) => bytes.sync(before),
@@ -143,6 +149,16 @@ impl SimFile {
         machine.note(format_args!("resize {} to {len}", self.0.path.display()));
         machine.executor.sleep_until(self.0.after(machine.seed.nanos(&machine.config.write_time))).await;
         Ok(())
+    }
+
+    /// Whether a durable write to another file makes what is settled in this one durable.
+    pub(crate) fn shares_flushes(&self) -> bool {
+        !self.0.machine.fua
+    }
+
+    /// The bytes from the start whose blocks were written and synced before.
+    pub(crate) fn settled_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.machine.disk.borrow_mut().bytes(self.0.inode)?.settled_bytes())
     }
 
     /// The file's length.
@@ -190,7 +206,11 @@ impl OpenFile {
         let written = bytes.len();
         let flip = written > 0 && machine.seed.happens(faults.flipped_writes);
         let durable = sync == Sync::Data;
-        let flight = machine.disk.borrow_mut().take_off(self.inode, at, bytes, durable);
+        let (flight, completed) = {
+            let mut disk = machine.disk.borrow_mut();
+            let completed = if durable && !machine.fua { disk.completed() } else { Vec::new() };
+            (disk.take_off(self.inode, at, bytes, durable), completed)
+        };
         let mut nanos = machine.seed.nanos(&machine.config.write_time);
         if durable {
             nanos += machine.seed.nanos(&machine.config.sync_time);
@@ -204,6 +224,7 @@ impl OpenFile {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         disk.land(flight, written, now);
+        disk.flush(&completed);
         if flip {
             let place = at + machine.seed.below(written as u64);
             disk.bytes(self.inode)?.flip(place, 1 << machine.seed.below(8));

@@ -31,6 +31,8 @@ pub(super) struct Machine {
     pub(super) net: RefCell<Net>,
     pub(super) arena: Arena,
     pub(super) config: SimConfig,
+    /// Whether a durable write leaves the rest of the device's cache as it is.
+    pub(super) fua: bool,
     pub(super) faults: RefCell<Faults>,
     pub(super) injections: RefCell<Vec<Injection>>,
     pub(super) counters: Cell<IoCounters>,
@@ -56,6 +58,7 @@ impl Machine {
             operations: Cell::new(0),
             operations_max: Cell::new(None),
             trace: RefCell::default(),
+            fua: config.fua.unwrap_or(seed % 2 == 1),
             config,
         }
     }

@@ -266,7 +266,7 @@ impl SimIo {
         if self.0.seed.happens(self.0.faults.borrow().sync_errors) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        self.0.disk.borrow_mut().sync_dir(inode, last);
+        self.0.disk.borrow_mut().sync_dir(inode, last, self.0.config.renames_tear);
         Ok(())
     }
 

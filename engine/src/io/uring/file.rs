@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use std::rc::Rc;
 use io_uring::{opcode, squeue, types};
 use smallvec::SmallVec;
 
+use super::covered;
 use super::ring::Held;
 use super::{FIRST_BUFFER_BYTES, FIXED_BUFFER_BYTES, World};
 use crate::io::buffer::{Buffer, Slice};
@@ -183,6 +184,16 @@ impl UringFile {
         }
         let entry = entry!(self, fd => opcode::Ftruncate::new(fd, len));
         self.simple(entry).await.map(drop)
+    }
+
+    /// Whether a durable write to `by` flushes the device that this file is on too.
+    pub(crate) fn shares_flushes(&self, by: &UringFile) -> bool {
+        covered::shares_flushes(self.fd().as_fd(), by.fd().as_fd())
+    }
+
+    /// The bytes from the start that are in written blocks; the mapping of those that a sync covered is durable.
+    pub(crate) fn written_bytes(&self) -> io::Result<u64> {
+        covered::written_bytes(self.fd().as_fd())
     }
 
     /// The file's length.

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::types::Timestamp;
 
 mod cold;
+mod covered;
 mod file;
 mod probe;
 mod ring;
@@ -455,6 +456,11 @@ impl UringIo {
             task.await;
         };
         drop(tokio::task::spawn_local(task));
+    }
+
+    /// Submits what is queued now, not when the tasks that are ready have run.
+    pub(super) fn submit(&self) {
+        self.0.ring.submit();
     }
 
     pub(super) fn random(&self) -> u64 {

@@ -183,6 +183,11 @@ impl Ring {
         })
     }
 
+    /// Submits what is queued, as far as the kernel takes it; the rest is the flush task's.
+    pub(super) fn submit(&self) {
+        self.flush();
+    }
+
     /// Submits what is queued and reaps what completed at once. False where the kernel had no room for all of it.
     fn flush(&self) -> bool {
         while self.queued.get() > 0 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the class path of Apache Kafka's own broker, tools, Connect and Streams, from Maven Central; kept in CACHE.
+# Prints the class path of Apache Kafka's own broker, Connect and Streams, from Maven Central; kept in CACHE.
 #
 #   classpath.sh CACHE
 set -euo pipefail

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -33,6 +34,9 @@ const DIRECT_BYTES_MIN_MAX: u64 = GROUP_BYTES_MAX as u64 / 2;
 /// Index points that fit a group beside the rest of a direct write.
 const POINTS_MAX: usize = (GROUP_BYTES_MAX / 2) / 32;
 
+/// How long after a commit the next one is expected.
+const COMMITS_LATELY: Duration = Duration::from_millis(10);
+
 /// The state of group commit.
 #[derive(Default)]
 pub(super) struct Flusher {
@@ -42,6 +46,8 @@ pub(super) struct Flusher {
     noted: RefCell<VecDeque<NotedEntry>>,
     wake: tokio::sync::Notify,
     in_flight: Cell<usize>,
+    /// When a group last began or ended.
+    active_at: Cell<Option<Instant>>,
     /// Groups under way, oldest first, with their outcome once it is known.
     groups: RefCell<VecDeque<InFlight>>,
     /// Woken when a checkpoint freed journal.
@@ -127,6 +133,13 @@ impl Shard {
     /// Has group commit look again.
     pub(super) fn flusher_wake(&self) {
         self.flusher.wake.notify_one();
+    }
+
+    /// Whether groups are under way, or were a moment ago: producers do not pause between two appends.
+    pub(super) fn commits_lately(&self) -> bool {
+        let flusher = &self.flusher;
+        let lately = |at: Instant| self.io.now().since(at) < COMMITS_LATELY;
+        flusher.in_flight.get() > 0 || flusher.active_at.get().is_some_and(lately)
     }
 
     /// Whether everything queued is durable.
@@ -370,6 +383,7 @@ impl Shard {
                 }
             };
             self.flusher.in_flight.set(self.flusher.in_flight.get() - 1);
+            self.flusher.active_at.set(Some(self.io.now()));
             match group.outcome.expect("checked above") {
                 // Behind a group that failed nothing is acknowledged.
                 Ok(_) if self.failed().is_err() => {}

@@ -16,6 +16,7 @@ use crate::io::{Instant, Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
 use crate::log::producers::keep_last;
 use crate::log::{IndexPoint, OpenSegment, Pending, ProducedBatch, SegmentWrite};
+use crate::shard::group_sync::GroupSync;
 use crate::shard::join::join_all;
 use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::{NotedEntry, Shard};
@@ -58,6 +59,8 @@ pub(super) struct Flusher {
     pub(super) checkpoint: tokio::sync::Notify,
     /// Whether someone waits for a checkpoint to have records flushed that do not go through the journal.
     pub(super) flush_wanted: Cell<bool>,
+    /// How groups are made durable.
+    sync: GroupSync,
     /// The sequence behind the last group that was applied.
     pub(super) applied_before: Cell<u64>,
     /// The sequence behind the last group that was sealed.
@@ -150,6 +153,12 @@ impl Shard {
 
     /// Runs group commit until the shard is closed.
     pub(super) async fn run_flusher(self: Rc<Self>) {
+        let journal = self.journal.borrow().file().clone();
+        match journal.covered_by(&journal).await {
+            Ok(Position::ZERO) => {}
+            Ok(_) => self.flusher.sync.give_choice(),
+            Err(error) => return self.fail(error),
+        }
         loop {
             self.flusher.wake.notified().await;
             // Whoever is ready to append does so before the group is closed.
@@ -335,10 +344,12 @@ impl Shard {
     }
 
     async fn run_group(self: Rc<Self>, group: Group) {
+        let began = self.io.now();
+        let alone = group.directs.is_empty();
         let covered = group.directs.iter().any(|direct| direct.covered);
         let directs = join_all(group.directs.into_iter().map(|direct| self.clone().run_direct(direct)));
         let file = self.journal.borrow().file().clone();
-        let outcome = if covered {
+        let outcome = if covered || self.flusher.sync.is_apart(began) {
             let written = self.when_space(None, async || group.sealed.write_unsynced(&file).await);
             match both(join2(written, directs).await) {
                 // One flush for all of them.
@@ -347,7 +358,12 @@ impl Shard {
             }
         } else {
             let written = self.when_space(None, async || group.sealed.write(&file).await);
-            both(join2(written, directs).await)
+            let outcome = both(join2(written, directs).await);
+            if alone {
+                let now = self.io.now();
+                self.flusher.sync.took(now, now - began);
+            }
+            outcome
         };
         let mut groups = self.flusher.groups.borrow_mut();
         let place = groups.iter().position(|other| other.sequence == group.sequence).expect("it is under way");

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::broker::ShardServer;
 use crate::config::resource::Dynamic;
+use crate::config::{Effect, table};
 use crate::groups::OFFSETS_TOPIC;
 use crate::protocol::Text;
 use crate::{join, topic_settings};
@@ -136,6 +137,9 @@ impl ShardServer {
                 }
                 // The broker's settings give topics their defaults.
                 MetadataRecord::Config(config) if config.resource == ResourceType::Broker => {
+                    if let Some(Effect::Inert(why)) = table::broker_key(&config.key).map(|key| key.effect) {
+                        tracing::warn!(setting = %config.key, "a setting without effect here was changed: {why}");
+                    }
                     touched.extend(after.topics().iter().map(|topic| topic.id));
                 }
                 MetadataRecord::RemoveTopic(id) => removed.extend(before.topic_by_id(*id).cloned()),

@@ -133,6 +133,11 @@ fn a_changed_setting_acts_at_once_and_after_a_restart() {
     assert_eq!(alter(&mut client, BROKER, "1", &[(SET, "message.max.bytes", "9000")]).0, ErrorCode::NONE);
     assert_eq!(setting(&mut client, TOPIC, "t", "max.message.bytes"), ("9000".into(), 2));
     assert_eq!(client.produce("t", 0, batch(&[&big])).error_code, ErrorCode::NONE);
+
+    assert_eq!(alter(&mut client, BROKER, "", &[(SET, "max.connections", "1")]).0, ErrorCode::NONE);
+    assert!(broker.client().is_closed(), "one connection is all there may be");
+    assert_eq!(alter(&mut client, BROKER, "", &[(DELETE, "max.connections", "")]).0, ErrorCode::NONE);
+    assert_eq!(setting(&mut broker.client(), BROKER, "1", "max.connections").0, "2147483647");
 }
 
 #[test]
@@ -305,6 +310,7 @@ fn the_cluster_its_directory_and_its_quorum_are_told() {
     let request = DescribeQuorumRequest { topics: topics("__cluster_metadata") };
     let quorum = client.call::<DescribeQuorum>(2, &request);
     let partition = &quorum.topics[0].partitions[0];
+    assert_eq!(partition.leader_epoch, 1, "the first reign");
     assert_eq!((partition.error_code, partition.leader_id, partition.current_voters.len()), (ErrorCode::NONE, 1, 1));
     assert!(partition.high_watermark > 3 && partition.current_voters[0].log_end_offset == partition.high_watermark);
     let other = client.call::<DescribeQuorum>(2, &DescribeQuorumRequest { topics: topics("t") });

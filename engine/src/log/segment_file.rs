@@ -35,6 +35,8 @@ pub struct SegmentFile {
     /// Up to where a write needs no sync of its own ([`File::covered_by`]), and whether that was asked since the file was opened.
     covered: Cell<Position>,
     covered_asked: Cell<bool>,
+    /// Whether the file had another life, and so blocks that are written.
+    recycled: Cell<bool>,
 }
 
 impl SegmentFile {
@@ -50,6 +52,7 @@ impl SegmentFile {
             used: Cell::new(false),
             covered: Cell::new(Position::ZERO),
             covered_asked: Cell::new(false),
+            recycled: Cell::new(false),
         }
     }
 
@@ -81,6 +84,11 @@ impl SegmentFile {
     /// Whether a write up to `end` is on stable storage with the next durable write to the journal, as far as is known.
     pub fn is_covered(&self, end: Position) -> bool {
         end <= self.covered.get()
+    }
+
+    /// Whether the file was made of an older one, whose blocks are written already.
+    pub fn is_recycled(&self) -> bool {
+        self.recycled.get()
     }
 
     /// Finds out which writes those are, where that was not done since the file was opened.
@@ -129,6 +137,7 @@ impl SegmentFile {
                 && let Some(recycled) = recycled()
             {
                 io.rename(&recycled, &self.path).await?;
+                self.recycled.set(true);
                 // The old name must not come back: its file would be given out again while it is a segment.
                 io.sync_dir(recycled.parent().expect("it is in the data directory")).await?;
             }

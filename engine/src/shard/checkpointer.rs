@@ -15,10 +15,12 @@ use crate::shard::join::join_all;
 use crate::shard::partition::Partition;
 use crate::shard::shard::Shard;
 use crate::shard::writer::DISK_FULL_RETRY;
-use crate::types::{Offset, Position, Timestamp};
+use crate::types::{BLOCK_BYTES, Offset, Position, Timestamp};
 
 /// Partitions whose segments are written and synced at once.
 const SYNCS_AT_ONCE: usize = 16;
+/// Blocks that a checkpoint has on their way to segments at once.
+const WRITING_BLOCKS_MAX: usize = (2 << 20) / BLOCK_BYTES as usize;
 /// Partitions whose state is taken before others get their turn.
 const STATES_AT_ONCE: usize = 64;
 /// Index points that a checkpoint carries rather than have them written to a file of their own.
@@ -261,34 +263,49 @@ impl Shard {
         Ok(())
     }
 
-    /// Has the whole blocks that the states speak of written and synced.
+    /// Has the whole blocks that the states speak of written and synced. Little is written at once, so that commit groups do not queue
+    /// behind it, and one flush serves all segments that it covers.
     async fn settle(self: &Rc<Self>, taken: &[Taken]) -> Result<()> {
         let next = Cell::new(0);
+        let covered = Cell::new(false);
+        let writing = tokio::sync::Semaphore::new(WRITING_BLOCKS_MAX);
         let workers = (0..SYNCS_AT_ONCE.min(taken.len())).map(|_| async {
             loop {
                 let place = next.replace(next.get() + 1);
                 let Some(taken) = taken.get(place) else { return Ok(()) };
-                self.settle_partition(taken).await?;
+                covered.set(self.settle_partition(taken, &writing).await? || covered.get());
             }
         });
-        join_all(workers).await.into_iter().collect()
-    }
-
-    async fn settle_partition(self: &Rc<Self>, taken: &Taken) -> Result<()> {
-        let partition = &taken.partition;
-        if taken.position.block_start() == Position::ZERO || partition.is_deleted() {
+        join_all(workers).await.into_iter().collect::<Result<()>>()?;
+        if !covered.get() {
             return Ok(());
         }
+        let journal = self.journal.borrow().file().clone();
+        journal.sync().await
+    }
+
+    /// Writes and syncs what is told of one partition; true where a flush of the journal's device is still to come.
+    async fn settle_partition(self: &Rc<Self>, taken: &Taken, writing: &tokio::sync::Semaphore) -> Result<bool> {
+        let partition = &taken.partition;
+        if taken.position.block_start() == Position::ZERO || partition.is_deleted() {
+            return Ok(false);
+        }
         let _work = partition.work();
+        let unwritten = partition.log.borrow().open_segment(taken.segment).map_or(0, |segment| {
+            (taken.position.block_start().0.saturating_sub(segment.written().0) / BLOCK_BYTES) as usize
+        });
+        let turn = writing.acquire_many(unwritten.min(WRITING_BLOCKS_MAX) as u32).await.expect("it is not closed");
         match self.write_blocks(partition, taken.segment, taken.position).await {
-            Err(_) if partition.is_deleted() => return Ok(()),
+            Err(_) if partition.is_deleted() => return Ok(false),
             written => written?,
         }
+        drop(turn);
         let file = partition.log.borrow().open_segment(taken.segment).map(|segment| segment.file().clone());
         match file {
-            Some(file) if partition.check().is_ok() => file.sync(&self.io).await,
+            Some(file) if file.is_covered(taken.position.block_start()) => Ok(true),
+            Some(file) if partition.check().is_ok() => file.sync(&self.io).await.map(|()| false),
             // Sealed meanwhile, and so synced; or deleted.
-            _ => Ok(()),
+            _ => Ok(false),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -15,6 +16,7 @@ use crate::io::{Instant, Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
 use crate::log::producers::keep_last;
 use crate::log::{IndexPoint, OpenSegment, Pending, ProducedBatch, SegmentWrite};
+use crate::shard::group_sync::GroupSync;
 use crate::shard::join::join_all;
 use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::{NotedEntry, Shard};
@@ -33,6 +35,9 @@ const DIRECT_BYTES_MIN_MAX: u64 = GROUP_BYTES_MAX as u64 / 2;
 /// Index points that fit a group beside the rest of a direct write.
 const POINTS_MAX: usize = (GROUP_BYTES_MAX / 2) / 32;
 
+/// How long after a commit the next one is expected.
+const COMMITS_LATELY: Duration = Duration::from_millis(10);
+
 /// The state of group commit.
 #[derive(Default)]
 pub(super) struct Flusher {
@@ -42,6 +47,8 @@ pub(super) struct Flusher {
     noted: RefCell<VecDeque<NotedEntry>>,
     wake: tokio::sync::Notify,
     in_flight: Cell<usize>,
+    /// When a group last began or ended.
+    active_at: Cell<Option<Instant>>,
     /// Groups under way, oldest first, with their outcome once it is known.
     groups: RefCell<VecDeque<InFlight>>,
     /// Woken when a checkpoint freed journal.
@@ -52,6 +59,8 @@ pub(super) struct Flusher {
     pub(super) checkpoint: tokio::sync::Notify,
     /// Whether someone waits for a checkpoint to have records flushed that do not go through the journal.
     pub(super) flush_wanted: Cell<bool>,
+    /// How groups are made durable.
+    sync: GroupSync,
     /// The sequence behind the last group that was applied.
     pub(super) applied_before: Cell<u64>,
     /// The sequence behind the last group that was sealed.
@@ -129,6 +138,13 @@ impl Shard {
         self.flusher.wake.notify_one();
     }
 
+    /// Whether groups are under way, or were a moment ago: producers do not pause between two appends.
+    pub(super) fn commits_lately(&self) -> bool {
+        let flusher = &self.flusher;
+        let lately = |at: Instant| self.io.now().since(at) < COMMITS_LATELY;
+        flusher.in_flight.get() > 0 || flusher.active_at.get().is_some_and(lately)
+    }
+
     /// Whether everything queued is durable.
     pub(super) fn is_flushed(&self) -> bool {
         let flusher = &self.flusher;
@@ -137,6 +153,12 @@ impl Shard {
 
     /// Runs group commit until the shard is closed.
     pub(super) async fn run_flusher(self: Rc<Self>) {
+        let journal = self.journal.borrow().file().clone();
+        match journal.covered_by(&journal).await {
+            Ok(Position::ZERO) => {}
+            Ok(_) => self.flusher.sync.give_choice(),
+            Err(error) => return self.fail(error),
+        }
         loop {
             self.flusher.wake.notified().await;
             // Whoever is ready to append does so before the group is closed.
@@ -322,10 +344,12 @@ impl Shard {
     }
 
     async fn run_group(self: Rc<Self>, group: Group) {
+        let began = self.io.now();
+        let alone = group.directs.is_empty();
         let covered = group.directs.iter().any(|direct| direct.covered);
         let directs = join_all(group.directs.into_iter().map(|direct| self.clone().run_direct(direct)));
         let file = self.journal.borrow().file().clone();
-        let outcome = if covered {
+        let outcome = if covered || self.flusher.sync.is_apart(began) {
             let written = self.when_space(None, async || group.sealed.write_unsynced(&file).await);
             match both(join2(written, directs).await) {
                 // One flush for all of them.
@@ -334,7 +358,12 @@ impl Shard {
             }
         } else {
             let written = self.when_space(None, async || group.sealed.write(&file).await);
-            both(join2(written, directs).await)
+            let outcome = both(join2(written, directs).await);
+            if alone {
+                let now = self.io.now();
+                self.flusher.sync.took(now, now - began);
+            }
+            outcome
         };
         let mut groups = self.flusher.groups.borrow_mut();
         let place = groups.iter().position(|other| other.sequence == group.sequence).expect("it is under way");
@@ -370,6 +399,7 @@ impl Shard {
                 }
             };
             self.flusher.in_flight.set(self.flusher.in_flight.get() - 1);
+            self.flusher.active_at.set(Some(self.io.now()));
             match group.outcome.expect("checked above") {
                 // Behind a group that failed nothing is acknowledged.
                 Ok(_) if self.failed().is_err() => {}

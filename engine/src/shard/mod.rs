@@ -7,6 +7,7 @@
 mod checkpointer;
 mod config;
 mod flusher;
+mod group_sync;
 mod join;
 mod leftovers;
 mod metrics;

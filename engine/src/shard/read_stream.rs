@@ -15,11 +15,24 @@ use crate::types::{BLOCK_BYTES, Offset, Position};
 
 /// The bytes of one read.
 pub const READ_BYTES: usize = 1 << 20;
-/// Reads under way or waiting ahead of a sequential reader.
-const READ_AHEAD: usize = 3;
 /// Streams kept for one partition.
 const STREAMS_MAX: usize = 8;
 
+/// How fast a sequential reader goes ahead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// The bytes of one read.
+    pub read_bytes: usize,
+    /// Reads under way or waiting ahead of the reader.
+    pub ahead: usize,
+}
+
+impl Pace {
+    /// The device is the reader's.
+    pub const FULL: Pace = Pace { read_bytes: READ_BYTES, ahead: 3 };
+    /// Appends wait for the device: each read of the reader's that is under way is ahead of their write.
+    pub const BESIDE_COMMITS: Pace = Pace { read_bytes: 256 << 10, ahead: 1 };
+}
 /// One read, under way or done.
 struct Window {
     position: Position,
@@ -37,6 +50,8 @@ pub struct ReadStream {
     /// Where the reader is.
     pub position: Position,
     windows: VecDeque<Window>,
+    /// How fast it goes ahead.
+    pub pace: Pace,
     /// How often the reader went on where it had stopped.
     pub sequential: u32,
     used: bool,
@@ -45,7 +60,15 @@ pub struct ReadStream {
 impl ReadStream {
     /// A stream that begins at `position` of the segment.
     pub fn new(segment: Offset, position: Position) -> ReadStream {
-        ReadStream { segment, next_offset: None, position, windows: VecDeque::new(), sequential: 0, used: true }
+        ReadStream {
+            segment,
+            next_offset: None,
+            position,
+            windows: VecDeque::new(),
+            pace: Pace::FULL,
+            sequential: 0,
+            used: true,
+        }
     }
 
     /// Whether the read of the place where it is was begun before it was asked for.
@@ -72,17 +95,18 @@ impl ReadStream {
     /// Reads so that everything up to `end` is here or under way; `limit` is where the file ends. A reader that goes on gets
     /// more than it asked for.
     pub fn read_up_to(&mut self, io: &Io, file: &File, end: Position, limit: Position) {
+        let pace = self.pace;
         let end = end.min(limit);
         let sequential = self.sequential > 0;
         while self.issued() < end {
             let wanted = ((end - self.issued()) as usize).next_multiple_of(BLOCK_BYTES as usize);
-            let len = if sequential { READ_BYTES } else { wanted.min(READ_BYTES) };
+            let len = if sequential { pace.read_bytes } else { wanted.min(pace.read_bytes) };
             self.issue(io, file, len.min(rest(self.issued(), limit)));
         }
         if sequential {
             let mut ahead = self.windows.iter().filter(|window| window.position >= end).count();
-            while ahead < READ_AHEAD && self.issued() < limit {
-                self.issue(io, file, READ_BYTES.min(rest(self.issued(), limit)));
+            while ahead < pace.ahead && self.issued() < limit {
+                self.issue(io, file, pace.read_bytes.min(rest(self.issued(), limit)));
                 ahead += 1;
             }
         }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::io::{File, Slice};
 use crate::log::{LogOffsets, Place, SealedSegment, SegmentIndex, Slices, decode_points};
 use crate::shard::partition::{Cursor, Partition};
-use crate::shard::read_stream::{READ_BYTES, ReadStream};
+use crate::shard::read_stream::{Pace, READ_BYTES, ReadStream};
 use crate::shard::shard::Shard;
 use crate::types::{BLOCK_BYTES, Offset, Position, TopicPartition};
 
@@ -251,7 +251,8 @@ impl Shard {
         offsets: LogOffsets,
     ) -> Result<ReadBatches> {
         let exact = stream.next_offset == Some(request.from);
-        let wanted = request.bytes_max.min(READ_BYTES) as u64;
+        stream.pace = self.read_pace();
+        let wanted = request.bytes_max.min(stream.pace.read_bytes) as u64;
         let first = if exact { wanted } else { SEEK_BYTES.max(wanted) };
         stream.read_up_to(&self.io, file, stream.position + first, source.file_end);
         stream.wait(stream.position + 1).await?;
@@ -324,6 +325,7 @@ impl Shard {
         if stream.held_end() >= end {
             return Ok(());
         }
+        stream.pace = self.read_pace();
         stream.read_up_to(&self.io, file, end, source.file_end);
         if end > source.file_end && !source.attached {
             stream.attach(source.file_end, &source.memory);
@@ -335,6 +337,11 @@ impl Shard {
             return Err(Error::corrupt(file.path(), Some(stream.held_end()), what));
         }
         Ok(())
+    }
+
+    /// Readers of files give way to appends that wait for the device.
+    fn read_pace(&self) -> Pace {
+        if self.commits_lately() { Pace::BESIDE_COMMITS } else { Pace::FULL }
     }
 
     /// Walks to the batch that holds `offset`.

@@ -120,7 +120,12 @@ impl Shard {
             true => self.recycler.borrow_mut().take(file.segment_bytes()),
             false => None,
         };
-        file.writable(&self.io, needed, recycled).await
+        let open = file.writable(&self.io, needed, recycled).await?;
+        if file.is_recycled() {
+            let journal = self.journal.borrow().file().clone();
+            file.learn_covered(&journal).await?;
+        }
+        Ok(open)
     }
 
     /// Does something that may find the disk full, again and again until there is space; until then appends are refused, and those

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 
 use corelog_engine::batch::{BatchHeader, Origin, scan};
 use corelog_engine::log::{CleanupPolicy, LogConfig};
@@ -33,6 +33,8 @@ const SEGMENT_BYTES: u64 = 2 * BATCH_BYTES_MAX as u64;
 pub struct MetadataLog {
     name: TopicPartition,
     bytes_max: u64,
+    /// The reign of this controller: each opening of the log begins one.
+    epoch: AtomicI32,
     /// Bytes since the image was written last, or since the log's start.
     grown: AtomicU64,
 }
@@ -40,7 +42,12 @@ pub struct MetadataLog {
 impl MetadataLog {
     /// The log, which is begun anew when it has grown by `bytes_max` bytes.
     pub fn new(bytes_max: u64) -> MetadataLog {
-        MetadataLog { name: TopicPartition::new(METADATA_TOPIC, 0), bytes_max, grown: AtomicU64::new(0) }
+        MetadataLog {
+            name: TopicPartition::new(METADATA_TOPIC, 0),
+            bytes_max,
+            epoch: AtomicI32::new(0),
+            grown: AtomicU64::new(0),
+        }
     }
 
     /// The partition.
@@ -66,6 +73,9 @@ impl MetadataLog {
         }
         let log = shard.offsets(&self.name)?;
         shard.set_high_watermark(&self.name, log.end);
+        let epoch = Epoch(log.epoch.0.max(0) + 1);
+        shard.set_epoch(&self.name, epoch)?;
+        self.epoch.store(epoch.0, Relaxed);
         let (mut from, mut bytes) = (log.start, 0);
         image.skip_to(from);
         while from < log.end {
@@ -84,7 +94,7 @@ impl MetadataLog {
     /// Appends the batch of one decision; the offset of its first record, once it is on stable storage.
     pub async fn append(&self, shard: &Rc<Shard>, batch: &[u8]) -> Result<Offset> {
         shard.room().await;
-        let options = AppendOptions { epoch: Epoch::NONE, origin: Origin::Coordinator };
+        let options = AppendOptions { epoch: Epoch(self.epoch.load(Relaxed)), origin: Origin::Coordinator };
         let appended = shard.append(&self.name, batch, options)?;
         shard.flushed(&self.name, appended.next_offset).await?;
         shard.set_high_watermark(&self.name, appended.next_offset);

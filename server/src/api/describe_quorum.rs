@@ -57,7 +57,7 @@ async fn describe(server: &Rc<ShardServer>) -> Result<PartitionData, ErrorCode> 
         error_code: ErrorCode::NONE,
         error_message: None,
         leader_id: broker.node.0,
-        leader_epoch: offsets.epoch.0.max(0),
+        leader_epoch: offsets.epoch.0,
         high_watermark: offsets.high_watermark.0,
         current_voters: vec![voter],
         observers: Vec::new(),

@@ -11,7 +11,16 @@ use crate::error::Result;
 use crate::io::Io;
 use crate::log::segment_base_of;
 use crate::shard::producer_files::snapshot_offset;
-use crate::types::Offset;
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// How the directory of a deleted partition ends, as with Kafka.
+pub(super) const DELETED_SUFFIX: &str = "-delete";
+
+/// What the directory of a deleted partition is called: no partition's name, so that a crash leaves nothing that would be taken for
+/// one.
+pub(super) fn deleted_dir_name(name: &TopicPartition, topic_id: TopicId) -> String {
+    format!("{name}.{}{DELETED_SUFFIX}", topic_id.0.simple())
+}
 
 /// The bases of the complete segments of a log from `start` to `end` whose newest segment is `newest`; the files of all other segments
 /// are removed, and snapshots that are neither at a segment's base nor at the end, where a clean shutdown leaves one.

@@ -20,7 +20,7 @@ use crate::journal::{
 };
 use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
 use crate::log::{LeaderEpochs, PartitionMetadata, ProducedBatch, Producers, segment_file_name};
-use crate::shard::leftovers::{remove_indexes, remove_leftovers, segments};
+use crate::shard::leftovers::{DELETED_SUFFIX, deleted_dir_name, remove_indexes, remove_leftovers, segments};
 use crate::shard::producer_files::{producers_at, snapshots};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
@@ -101,8 +101,8 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
                 );
                 return Err(Error::corrupt(&dir.join(name.to_string()).join(PARTITION_METADATA_FILE), None, what));
             }
-        } else if io.file_len(&dir.join(name.to_string()).join(DELETED_METADATA_FILE)).await?.is_some() {
-            doomed.push(dir.join(name.to_string()));
+        } else {
+            doomed.extend(deleted(io, dir, name).await?);
         }
     }
     for (path, checkpoint) in valid() {
@@ -193,7 +193,7 @@ async fn look_around(io: &Io, dir: &Path) -> Result<Found> {
     for entry in io.list_dir(dir).await? {
         let path = dir.join(&entry.name);
         if entry.is_dir {
-            if entry.name.ends_with("-delete") {
+            if entry.name.ends_with(DELETED_SUFFIX) {
                 found.doomed.push(path);
             } else if let Some(name) = TopicPartition::from_dir_name(&entry.name) {
                 found.dirs.push(name);
@@ -220,6 +220,21 @@ async fn partition_key(io: &Io, dir: &Path, name: &TopicPartition) -> Result<Opt
     }
     let metadata = PartitionMetadata::decode(&path, &io.read_file(&path).await?)?;
     Ok(Some(PartitionKey { topic_id: metadata.topic_id, partition: name.partition }))
+}
+
+/// Takes its name from the directory of a partition that was deleted, where it is one; what it is called now. Else a power cut while
+/// its files are removed could leave some of them for the next partition of the name.
+async fn deleted(io: &Io, dir: &Path, name: &TopicPartition) -> Result<Option<PathBuf>> {
+    let named = dir.join(name.to_string());
+    let path = named.join(DELETED_METADATA_FILE);
+    if io.file_len(&path).await?.is_none() {
+        return Ok(None);
+    }
+    let PartitionMetadata { topic_id } = PartitionMetadata::decode(&path, &io.read_file(&path).await?)?;
+    let gone = dir.join(deleted_dir_name(name, topic_id));
+    io.rename(&named, &gone).await?;
+    io.sync_dir(dir).await?;
+    Ok(Some(gone))
 }
 
 /// The partitions while the journals are replayed.

@@ -15,9 +15,12 @@ use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::journal::{Journal, PartitionKey};
 use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
-use crate::log::{Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState};
+use crate::log::{
+    Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState, segment_base_of,
+};
 use crate::shard::config::StoreConfig;
 use crate::shard::flusher::Flusher;
+use crate::shard::leftovers::deleted_dir_name;
 use crate::shard::metrics::Metrics;
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
@@ -192,6 +195,10 @@ impl Shard {
         }
         let dir = self.partition_dir(name);
         self.io.create_dir_all(&dir).await?;
+        if let Some(other) = self.io.list_dir(&dir).await?.iter().find(|entry| segment_base_of(&entry.name).is_some()) {
+            let what = "it belongs to no partition, and is in the way of a new one; take its directory away";
+            return Err(Error::corrupt(&dir.join(&other.name), None, what));
+        }
         self.io.replace_file(&dir.join(PARTITION_METADATA_FILE), PartitionMetadata { topic_id }.encode()).await?;
         self.io.sync_dir(&self.config.dir).await?;
         self.check()?;
@@ -244,8 +251,7 @@ impl Shard {
                 progress.await;
             }
         }
-        // Kafka's way: a name that is no partition's, so that a crash leaves nothing that would be taken for one.
-        let gone = self.config.dir.join(format!("{}.{}-delete", name, partition.key.topic_id.0.simple()));
+        let gone = self.config.dir.join(deleted_dir_name(name, partition.key.topic_id));
         self.io.rename(&partition.dir, &gone).await?;
         self.io.sync_dir(&self.config.dir).await?;
         let shard = self.clone();

@@ -186,6 +186,17 @@ message! {
 
 nullable_message!(ClassicMemberMetadata);
 
+/// The bytes of the largest record that is written; a little less than a batch may have by default.
+pub(super) const RECORD_BYTES_MAX: usize = 1_000_000;
+
+impl GroupRecord {
+    /// The bytes of key and value.
+    pub(super) fn size(&self) -> usize {
+        let (key, value) = self.encode();
+        key.len() + value.map_or(0, |value| value.len())
+    }
+}
+
 /// The versions of a record's value: those that are read, the one that is written, and the first flexible one.
 struct Versions {
     last: i16,

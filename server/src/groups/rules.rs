@@ -654,3 +654,25 @@ fn a_classic_group_of_another_kind_does_not_become_a_consumer_group() {
     assert_eq!(room.consume("a", 0, |_| {}).error_code, ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(room.state(), "Stable");
 }
+
+#[test]
+fn a_group_that_does_not_fit_a_record_is_told_so_and_harms_nobody() {
+    const LARGE: &[u8] = &[7; 600_000];
+    let mut room = Room::new();
+    let (a, b) = room.two();
+    let again = room.join(&a).later();
+    let other = room.join(&b).later();
+    assert_eq!((room.joined(again).generation_id, room.joined(other).generation_id), (2, 2));
+    let waiting = room.sync(&b, 2, &[]).later();
+    let written = room.records;
+    assert_eq!(room.sync(&a, 2, &[(&a, LARGE), (&b, LARGE)]).now().error_code, ErrorCode::UNKNOWN_SERVER_ERROR);
+    assert_eq!(room.synced(waiting).error_code, ErrorCode::UNKNOWN_SERVER_ERROR);
+    assert_eq!((room.state(), room.records), ("PreparingRebalance", written));
+
+    let many = |request: &mut ConsumerGroupHeartbeatRequest| {
+        request.group_id = "h".into();
+        request.subscribed_topic_names = Some((0..50_000).map(|number| Text::from(format!("t{number:09}"))).collect());
+    };
+    assert_eq!(room.consume("a", 0, many).error_code, ErrorCode::INVALID_REQUEST);
+    assert_eq!(room.records, written);
+}

@@ -87,7 +87,10 @@ echo "libraries there after $((SECONDS - began)) s"
 check() {
     local java=(java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error)
     case $1 in
-        librdkafka) "$cache/python/bin/python" "$here/python/confluent.py" "$2" ;;
+        librdkafka)
+            "$cache/python/bin/python" "$here/python/confluent.py" "$2" || return
+            # A peer is not ours to kill.
+            [ -n "$peer" ] || "$cache/python/bin/python" "$here/python/killed.py" "$corelog" ;;
         kafka-python) "$cache/python/bin/python" "$here/python/kafka_python.py" "$2" ;;
         aiokafka) "$cache/python/bin/python" "$here/python/aio_kafka.py" "$2" ;;
         kafkajs) NODE_PATH=$cache/node/node_modules node "$here/node/kafkajs_check.js" "$2" ;;
@@ -99,7 +102,7 @@ check() {
     esac
 }
 export -f check
-export here cache java_3 java_4
+export here cache java_3 java_4 corelog peer
 
 # client NAME: its program against a broker of its own; what it said is in $work/NAME.
 client() {

@@ -30,6 +30,15 @@ fn batch(codec: Codec, count: usize, size: impl Fn(usize) -> usize) -> Vec<u8> {
     builder.build(Offset(0))
 }
 
+/// A batch of 160 records of 100 bytes of an idempotent producer.
+fn sequenced(sequence: i32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::None).producer(7, 0, sequence);
+    for number in 0..160 {
+        builder.push(Timestamp(NOW.0 + number / 10), Some(b"some key"), Some(&[7; 100]), &[]);
+    }
+    builder.build(Offset(0))
+}
+
 /// 100 to 163, in no order.
 fn mixed(number: usize) -> usize {
     100 + number * 2_654_435_761 / 128 % 64
@@ -116,6 +125,15 @@ fn part_log_append_160x100_b(log: &mut Log, io: &Io, batch: &ValidBatch<'_>) {
     }
 }
 
+/// What it has beyond `part_log_append_…` is what an idempotent producer costs.
+#[inline(never)]
+fn part_log_append_sequenced_160x100_b(log: &mut Log, io: &Io, batches: &[ValidBatch<'_>]) {
+    for batch in batches {
+        let appended = black_box(log.append(io, black_box(batch), Origin::Client, NOW)).expect("it is the next one");
+        log.apply_flushed(appended.next_offset, 0);
+    }
+}
+
 fn batches() {
     let limits = Limits::new(NOW);
     let plain = batch(Codec::None, 160, |_| 100);
@@ -171,6 +189,13 @@ fn log() {
         let mut log = Log::open(&io, dir, config, Offset::ZERO, Offset::ZERO, epochs, Vec::new(), Vec::new(), state);
         log.append(&io, &valid, Origin::Client, NOW).expect("no producer");
         part_log_append_160x100_b(&mut log, &io, &valid);
+
+        let sequenced: Vec<Vec<u8>> = (0..CALLS as i32 + 1).map(|number| sequenced(number * 160)).collect();
+        let mut sequenced = sequenced.iter().map(|batch| validate(batch, &Limits::new(NOW)).expect("a good batch"));
+        let first = sequenced.next().expect("there is one");
+        let appended = log.append(&io, &first, Origin::Client, NOW).expect("a new producer");
+        log.apply_flushed(appended.next_offset, 0);
+        part_log_append_sequenced_160x100_b(&mut log, &io, &sequenced.collect::<Vec<_>>());
     });
 }
 

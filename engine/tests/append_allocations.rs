@@ -36,27 +36,45 @@ const BATCHES: u64 = 32;
 /// Allocations that a whole group may make: its task, its write, what it acknowledges.
 const PER_GROUP_MAX: u64 = 16;
 
+/// The n-th batch of an idempotent producer, or one of no producer.
+fn batch(producer: Option<i64>, number: i32) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(Codec::None);
+    if let Some(id) = producer {
+        builder = builder.producer(id, 0, number * 40);
+    }
+    for record in 0..40 {
+        builder.push(Timestamp(1_700_000_000_000 + record), None, Some(&[7; 100]), &[]);
+    }
+    builder.build(Offset::ZERO)
+}
+
 #[test]
 fn an_append_allocates_nothing_and_a_group_little() {
+    check(None);
+}
+
+#[test]
+fn an_append_of_an_idempotent_producer_allocates_nothing_either() {
+    check(Some(7));
+}
+
+fn check(producer: Option<i64>) {
     let dir = tempfile::tempdir().expect("a directory");
     let config = StoreConfig { shards: 1, pin: false, checkpoint_interval_ms: 60_000, ..StoreConfig::new(dir.path()) };
     let store = Store::open(config).expect("opens");
     let (appends, whole) = store
-        .call_blocking(ShardId(0), |shard| {
+        .call_blocking(ShardId(0), move |shard| {
             Box::pin(async move {
                 let name = TopicPartition::new("steady", 0);
                 shard.create(&name, TopicId::random(), LogConfig::default()).await.expect("created");
-                let mut builder = BatchBuilder::new(Codec::None);
-                for number in 0..40 {
-                    builder.push(Timestamp(1_700_000_000_000 + number), None, Some(&[7; 100]), &[]);
-                }
-                let batch = builder.build(Offset::ZERO);
                 let (mut appends, mut whole) = (0, 0);
                 for group in 0..120 {
+                    let batches = (0..BATCHES as i32).map(|place| batch(producer, group * BATCHES as i32 + place));
+                    let batches: Vec<_> = batches.collect();
                     let before = ALLOCATIONS.get();
                     let mut end = Offset::ZERO;
-                    for _ in 0..BATCHES {
-                        end = shard.append(&name, &batch, AppendOptions::default()).expect("appended").next_offset;
+                    for batch in &batches {
+                        end = shard.append(&name, batch, AppendOptions::default()).expect("appended").next_offset;
                     }
                     let appended = ALLOCATIONS.get();
                     shard.flushed(&name, end).await.expect("flushed");

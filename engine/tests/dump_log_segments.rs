@@ -334,4 +334,9 @@ fn kafka_reads_what_the_store_leaves_and_finds_what_our_own_dump_finds() {
     assert_eq!(theirs.len(), 200);
     let records = printed.iter().filter(|line| line.starts_with("| offset: ")).count();
     assert_eq!(records, 4_000);
+    // A snapshot at the end of every segment, and where the log ended at the restart.
+    let snapshots: Vec<_> = printed.iter().filter(|line| line.starts_with("producerId: 7 producerEpoch: 0")).collect();
+    let segments = printed.iter().filter(|line| line.starts_with("Log starting offset")).count();
+    assert_eq!(snapshots.len(), segments + 1, "{snapshots:#?}");
+    assert!(snapshots.iter().any(|line| line.contains("lastSequence: 3999 lastOffset: 3999")), "{snapshots:#?}");
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use corelog_engine::log::LogConfig;
 use corelog_engine::shard::ShardId;
 use corelog_engine::{Epoch, Error, Offset, Result, TopicId, TopicPartition};
-use corelog_replication::metadata::record::{Endpoint, Partition, Topic};
+use corelog_replication::metadata::record::{Endpoint, Partition, ProducerIds, Topic};
 use corelog_replication::metadata::{
     ClusterImage, Decision, METADATA_TOPIC, MetadataLog, MetadataRecord, Registration, ResourceType, TopicImage, batch,
     decide_register_broker,
@@ -307,6 +307,7 @@ impl ShardServer {
     /// deleted because metadata about it is missing.
     async fn adopt(self: &Rc<Self>, image: &mut ClusterImage, removed: &FxHashSet<TopicId>) -> Result<()> {
         let mut strangers: FxHashMap<(Arc<str>, TopicId), i32> = FxHashMap::default();
+        let mut strange = Vec::new();
         let mut going: ByShard<TopicPartition> = ByShard::new();
         for (name, id) in self.broker.store.partitions().iter().cloned() {
             if *name.topic == *METADATA_TOPIC || image.topic_by_id(id).is_some() {
@@ -317,6 +318,7 @@ impl ShardServer {
             } else {
                 let count = strangers.entry((name.topic.clone(), id)).or_default();
                 *count = (*count).max(name.partition + 1);
+                strange.push(name);
             }
         }
         self.each_shard(going, |server, name| async move { server.shard.delete(&name).await }).await;
@@ -349,6 +351,10 @@ impl ShardServer {
         }
         if records.is_empty() {
             return Ok(());
+        }
+        let next = self.producer_ids_used(strange).await + 1;
+        if next > image.next_producer_id() {
+            records.push(MetadataRecord::ProducerIds(ProducerIds { node: self.broker.node, epoch: -1, next }));
         }
         self.commit(image, &records).await
     }

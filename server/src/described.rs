@@ -95,17 +95,21 @@ pub(crate) fn all_brokers(dynamic: Dynamic<'_>) -> Vec<Described> {
 }
 
 /// Every setting of a group or a telemetry subscription.
-pub(crate) fn other(keys: &'static [Key], source: ConfigSource, overrides: &ConfigMap) -> Vec<Described> {
+pub(crate) fn other(
+    settings: &Settings,
+    dynamic: Dynamic<'_>,
+    keys: &'static [Key],
+    source: ConfigSource,
+    overrides: &ConfigMap,
+) -> Vec<Described> {
     let described = keys.iter().map(|key| {
-        let default = Synonym {
-            name: key.name,
-            value: key.default.map(|value| shown(key, value)),
-            source: ConfigSource::Default,
-        };
-        let set = overrides.get(key.name);
-        let set = set.map(|value| Synonym { name: key.name, value: Some(shown(key, value)), source });
-        let synonyms: Vec<Synonym> = set.into_iter().chain([default]).collect();
-        described(key, synonyms[0].value.clone(), synonyms, false)
+        // The broker's setting is the group's default, but is not told as a synonym.
+        let of_broker =
+            key.synonyms.iter().find_map(|synonym| dynamic.get(synonym.name).or(settings.given(synonym.name)));
+        let set = overrides.get(key.name).map(|value| &**value);
+        let value = set.or(of_broker).or(key.default).map(|value| shown(key, value));
+        let synonyms = set.map(|_| Synonym { name: key.name, value: value.clone(), source });
+        described(key, value, synonyms.into_iter().collect(), false)
     });
     described.collect()
 }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use corelog_engine::{Error, Result};
+use corelog_engine::{Error, Result, TopicPartition};
 use corelog_replication::metadata::decide_producer_ids;
 use tokio::sync::Mutex;
 
@@ -17,7 +17,24 @@ pub(crate) struct ProducerIds {
     block: Mutex<Range<i64>>,
 }
 
+/// No broker gives out ids from here on; a client that makes up one must not use them all up.
+const PRODUCER_ID_PLAUSIBLE_MAX: i64 = 1 << 48;
+
 impl ShardServer {
+    /// The greatest producer id that has written to these partitions, or -1: where the metadata was lost, it is not to be given out again,
+    /// since what its next owner sends would be taken for what the earlier one had sent.
+    pub(crate) async fn producer_ids_used(self: &Rc<Self>, partitions: Vec<TopicPartition>) -> i64 {
+        let mut greatest = -1;
+        for name in partitions {
+            let shard = self.broker.store.shard_of(&name);
+            let told = self.on(shard, move |server| async move { server.shard.producers(&name) }).await;
+            // One that is damaged is offline, and nobody writes to it.
+            let ids = told.and_then(|told| told).unwrap_or_default().into_iter().map(|producer| producer.id);
+            greatest = ids.filter(|id| *id < PRODUCER_ID_PLAUSIBLE_MAX).fold(greatest, i64::max);
+        }
+        greatest
+    }
+
     /// An id that no producer had before.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ fn setting(client: &mut Client, kind: i8, name: &str, key: &str) -> (String, i8)
 
 #[test]
 fn every_setting_of_a_topic_is_described_with_type_documentation_and_source() {
-    let broker = TestBroker::start(&[("log.segment.bytes", "2097152")]);
+    let broker = TestBroker::start(&[("log.segment.bytes", "2097152"), ("group.consumer.session.timeout.ms", "50000")]);
     let mut client = broker.client();
     client.create("t", 1, &[("retention.ms", "77")]);
     let described = describe(&mut client, TOPIC, "t").expect("described");
@@ -91,7 +91,7 @@ fn every_setting_of_a_topic_is_described_with_type_documentation_and_source() {
     assert_eq!(describe(&mut client, BROKER, "9"), Err(ErrorCode::INVALID_REQUEST));
     assert_eq!(describe(&mut client, 99, "t"), Err(ErrorCode::INVALID_REQUEST));
     assert!(describe(&mut client, BROKER, "1").expect("this broker").len() > 250);
-    assert_eq!(setting(&mut client, GROUP, "g", "consumer.session.timeout.ms"), ("45000".into(), 5));
+    assert_eq!(setting(&mut client, GROUP, "g", "consumer.session.timeout.ms"), ("50000".into(), 5));
 
     // Only what is asked for.
     let keys = Some(vec![Text::from("retention.ms"), Text::from("no.such.key")]);

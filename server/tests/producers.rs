@@ -172,3 +172,16 @@ fn producers_are_described_and_forgotten_when_they_expire() {
     }
     assert_eq!(send(&mut client, sequenced(9, 2, 50, "value")), Ok(1), "it is not known any more");
 }
+
+#[test]
+fn ids_that_have_written_are_not_given_again_where_the_metadata_was_lost() {
+    let mut broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    assert_eq!(send(&mut client, sequenced(5_000, 0, 0, "value")), Ok(0));
+    assert_eq!(send(&mut client, sequenced(i64::MAX, 0, 0, "made up")), Ok(1));
+    broker.stop();
+    std::fs::remove_dir_all(broker.dir.path().join("data/__cluster_metadata-0")).expect("it is there");
+    broker.restart();
+    assert_eq!(new_id(&mut broker.client()), 5_001);
+}

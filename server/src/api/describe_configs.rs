@@ -71,13 +71,19 @@ fn describe(
         Some(ResourceType::Group) if wanted.is_empty() => {
             Err((ErrorCode::INVALID_REQUEST, "Group name must not be empty".into()))
         }
-        Some(kind @ ResourceType::Group) => Ok(described::other(table::group_keys(), ConfigSource::Group, set(kind))),
+        Some(kind @ ResourceType::Group) => {
+            Ok(described::other(&broker.settings, dynamic, table::group_keys(), ConfigSource::Group, set(kind)))
+        }
         Some(ResourceType::ClientMetrics) if wanted.is_empty() => {
             Err((ErrorCode::INVALID_REQUEST, "Client metrics subscription name must not be empty".into()))
         }
-        Some(kind @ ResourceType::ClientMetrics) => {
-            Ok(described::other(table::client_metrics_keys(), ConfigSource::ClientMetrics, set(kind)))
-        }
+        Some(kind @ ResourceType::ClientMetrics) => Ok(described::other(
+            &broker.settings,
+            dynamic,
+            table::client_metrics_keys(),
+            ConfigSource::ClientMetrics,
+            set(kind),
+        )),
         None => Err((ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {}", resource.resource_type))),
     }
 }

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_synonym_is_a_broker_setting_with_the_same_default() {
-        for key in TOPIC_KEYS {
+        for key in TOPIC_KEYS.iter().chain(GROUP_KEYS) {
             let values = key.synonyms.iter().filter_map(|synonym| {
                 let row = broker_key(synonym.name).unwrap_or_else(|| panic!("{} has no row", synonym.name));
                 let default = row.default?;

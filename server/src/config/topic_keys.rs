@@ -12,7 +12,7 @@ pub(super) const TIMESTAMP_TYPES: &[&str] = &["CreateTime", "LogAppendTime"];
 pub(super) const HOUR_MS: i64 = 3_600_000;
 pub(super) const MINUTE_MS: i64 = 60_000;
 
-const fn same(name: &'static str) -> Synonym {
+pub(super) const fn same(name: &'static str) -> Synonym {
     Synonym { name, unit: 1 }
 }
 

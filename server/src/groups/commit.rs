@@ -67,13 +67,15 @@ impl Coordinator {
             if metadata.is_some_and(|metadata| metadata.len() > world.settings.offset_metadata_bytes_max) {
                 return ErrorCode::OFFSET_METADATA_TOO_LARGE;
             }
+            // The record of an offset that says when it expires has room for no more, so that the state has none either.
+            let expires_alone = expires.is_some();
             let committed = Committed {
                 offset: commit.offset,
-                leader_epoch: commit.leader_epoch,
+                leader_epoch: if expires_alone { -1 } else { commit.leader_epoch },
                 metadata: metadata.map(Text::detached).unwrap_or_default(),
                 time: world.time,
                 expires,
-                topic_id: commit.topic_id,
+                topic_id: if expires_alone { TopicId::ZERO } else { commit.topic_id },
             };
             effects.records.push(committed.to_record(&group, &commit.topic.detached(), commit.partition));
             ErrorCode::NONE

@@ -19,7 +19,11 @@ mod group;
 mod hosted;
 mod offsets;
 mod place;
+#[cfg(test)]
+mod random_histories;
 mod record;
+#[cfg(test)]
+mod rules;
 pub mod settings;
 mod timers;
 mod turn;

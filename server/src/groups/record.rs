@@ -186,6 +186,17 @@ message! {
 
 nullable_message!(ClassicMemberMetadata);
 
+/// The bytes of the largest record that is written; a little less than a batch may have by default.
+pub(super) const RECORD_BYTES_MAX: usize = 1_000_000;
+
+impl GroupRecord {
+    /// The bytes of key and value.
+    pub(super) fn size(&self) -> usize {
+        let (key, value) = self.encode();
+        key.len() + value.map_or(0, |value| value.len())
+    }
+}
+
 /// The versions of a record's value: those that are read, the one that is written, and the first flexible one.
 struct Versions {
     last: i16,
@@ -285,4 +296,66 @@ fn decode<T: Wire>(bytes: &[u8], versions: &Versions) -> Result<T, DecodeError> 
     }
     reader.set_version(version, version >= versions.flexible_from);
     T::read(&mut reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
+        (0..text.len()).step_by(2).map(digits).collect()
+    }
+
+    #[test]
+    fn records_are_those_of_apache_kafka() {
+        let golden = include_str!("../../tests/golden/group_records.txt").lines();
+        let (mut count, mut same) = (0, 0);
+        for line in golden.filter(|line| !line.starts_with('#')) {
+            let (key, value) = line.split_once(' ').expect("two columns");
+            let (key, value) = (unhex(key), unhex(value));
+            let record = GroupRecord::decode(&key, Some(&value)).expect(line).expect("a known type");
+            let (our_key, our_value) = record.encode();
+            assert_eq!(our_key, key, "{line}");
+            let our_value = our_value.expect("a value");
+            let again = GroupRecord::decode(&our_key, Some(&our_value)).expect(line);
+            assert_eq!(again.as_ref(), Some(&record), "{line}");
+            // The version is the same where it is the one that is written today.
+            if our_value[..2] == value[..2] {
+                assert_eq!(our_value, value, "{line}");
+                same += 1;
+            }
+            let gone = GroupRecord::decode(&key, None).expect(line).expect("a known type");
+            assert_eq!(gone.encode(), (our_key, None));
+            count += 1;
+        }
+        assert_eq!((count, same), (18, 11));
+    }
+
+    #[test]
+    fn a_committed_offset_has_all_its_fields() {
+        let golden = include_str!("../../tests/golden/group_records.txt");
+        let line = golden.lines().skip_while(|line| *line != "# OffsetCommit v4").nth(1).expect("it is there");
+        let (key, value) = line.split_once(' ').expect("two columns");
+        let record = GroupRecord::decode(&unhex(key), Some(&unhex(value))).expect("a record");
+        let key = OffsetKey { group: "group".into(), topic: "topic".into(), partition: 3 };
+        let value = OffsetValue {
+            offset: 42,
+            leader_epoch: 7,
+            metadata: "größe".into(),
+            commit_timestamp: 1_700_000_000_000,
+            topic_id: "7B4UB03VTnqUGz_80QqhBA".parse().expect("an id"),
+            ..Default::default()
+        };
+        assert_eq!(record, Some(GroupRecord::Offset(key, Some(value))));
+    }
+
+    #[test]
+    fn what_is_newer_or_broken_is_told_apart_from_what_is_known() {
+        assert_eq!(GroupRecord::decode(&[0, 99, 1, 2, 3], Some(&[0, 0])), Ok(None), "a newer type is passed over");
+        assert!(GroupRecord::decode(&[0], None).is_err());
+        let (key, _) = GroupRecord::Classic(GroupKey { group: "g".into() }, None).encode();
+        assert!(GroupRecord::decode(&key, Some(&[0, 9])).is_err(), "a newer version");
+        assert!(GroupRecord::decode(&key, Some(&[0, 3, 0, 1])).is_err(), "a torn value");
+    }
 }

@@ -28,7 +28,10 @@ done
 [ -n "$peer" ] || [ -x "$corelog" ] || die "$corelog is not there: cargo build --release -p corelog-server, or set CORELOG"
 mkdir -p "$cache"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck disable=SC2046
+finish() { kill $(jobs -rp) 2> /dev/null || true; wait; rm -rf "$work"; }
+trap finish EXIT
+trap 'exit 1' INT TERM
 
 # has COMMAND HINT: that a tool is there.
 has() { command -v "$1" > /dev/null || { echo "$1 is missing: $2" >&2; return 1; }; }
@@ -84,7 +87,10 @@ echo "libraries there after $((SECONDS - began)) s"
 check() {
     local java=(java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=error)
     case $1 in
-        librdkafka) "$cache/python/bin/python" "$here/python/confluent.py" "$2" ;;
+        librdkafka)
+            "$cache/python/bin/python" "$here/python/confluent.py" "$2" || return
+            # A peer is not ours to kill.
+            [ -n "$peer" ] || "$cache/python/bin/python" "$here/python/killed.py" "$corelog" ;;
         kafka-python) "$cache/python/bin/python" "$here/python/kafka_python.py" "$2" ;;
         aiokafka) "$cache/python/bin/python" "$here/python/aio_kafka.py" "$2" ;;
         kafkajs) NODE_PATH=$cache/node/node_modules node "$here/node/kafkajs_check.js" "$2" ;;
@@ -96,11 +102,13 @@ check() {
     esac
 }
 export -f check
-export here cache java_3 java_4
+export here cache java_3 java_4 corelog peer
 
 # client NAME: its program against a broker of its own; what it said is in $work/NAME.
 client() {
-    local name=$1 dir=$work/$1.d address=$peer broker='' status=0
+    local name=$1 dir=$work/$1.d address=$peer broker='' program='' status=0
+    # shellcheck disable=SC2086
+    trap 'kill $program $broker 2> /dev/null; exit 1' TERM
     mkdir "$dir"
     if [ -z "$peer" ]; then
         "$corelog" --data-dir "$dir/data" --listen 127.0.0.1:0 -o group.initial.rebalance.delay.ms=0 > "$dir/ready" 2> "$dir/log" &
@@ -113,7 +121,9 @@ client() {
         address=$(sed -n 's/^corelog ready on //p' "$dir/ready")
     fi
     if [ -n "$address" ]; then
-        timeout 180 bash -c 'check "$@"' check "$name" "$address" > "$work/$name" 2> "$dir/errors" < /dev/null || status=$?
+        timeout 180 bash -c 'check "$@"' check "$name" "$address" > "$work/$name" 2> "$dir/errors" < /dev/null &
+        program=$!
+        wait "$program" || status=$?
     else
         echo "FAIL broker: it did not start" > "$work/$name"
     fi

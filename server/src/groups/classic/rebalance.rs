@@ -122,7 +122,7 @@ impl ClassicGroup {
     }
 
     /// The assignment comes to nothing; whoever waits for it is told.
-    fn fail_assignment(&mut self, turn: &mut Turn<'_>, error_code: ErrorCode) {
+    pub(super) fn fail_assignment(&mut self, turn: &mut Turn<'_>, error_code: ErrorCode) {
         for member in self.members.values_mut() {
             member.assignment.clear();
             if let Some(ticket) = member.syncing.take() {

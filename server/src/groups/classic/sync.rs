@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::group::{ClassicGroup, ClassicState};
+use crate::groups::record::RECORD_BYTES_MAX;
 use crate::groups::timers::TimerKey;
 use crate::groups::turn::{Answer, Ticket, Turn};
 use crate::protocol::heartbeat::HeartbeatRequest;
@@ -72,7 +73,14 @@ impl ClassicGroup {
             member.assignment = bytes.unwrap_or_default();
         }
         self.transition(ClassicState::Stable, turn.world.time);
-        turn.write(self.to_record());
+        let record = self.to_record();
+        if record.size() > RECORD_BYTES_MAX {
+            // Kafka's code for a group that is larger than a record may be.
+            self.fail_assignment(turn, ErrorCode::UNKNOWN_SERVER_ERROR);
+            self.rebalance(turn);
+            return;
+        }
+        turn.write(record);
         let waiting: Vec<(Text, Ticket)> =
             self.members.values_mut().filter_map(|member| Some((member.id.clone(), member.syncing.take()?))).collect();
         for (id, ticket) in waiting {

@@ -2,6 +2,7 @@
 //! assignment, Heartbeat how they learn that they have to join again.
 
 use super::group::{ConsumerMember, MemberState, Partitions};
+use super::heartbeat::SUBSCRIPTION_BYTES_MAX;
 use super::migration::classic_assignment;
 use crate::groups::consumer_protocol::{CONSUMER, Subscription};
 use crate::groups::coordinator::Coordinator;
@@ -52,6 +53,10 @@ impl Coordinator {
         let Some(Ok((_, subscription))) = first.map(|first| Subscription::decode(&first.metadata)) else {
             return refuse(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
         };
+        let told: usize = request.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
+        if told > SUBSCRIPTION_BYTES_MAX {
+            return refuse(ErrorCode::INVALID_REQUEST);
+        }
         let common = |member: &ConsumerMember, name: &Text| {
             let classic = member.wants.classic_member_metadata.as_ref();
             classic.is_none_or(|classic| classic.supported_protocols.iter().any(|protocol| protocol.name == *name))

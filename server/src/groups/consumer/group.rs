@@ -228,6 +228,21 @@ impl ConsumerGroup {
         }
     }
 
+    /// No partition has two owners, nobody is ahead of the group, and who owns what is known.
+    #[cfg(test)]
+    pub(in crate::groups) fn check(&self) {
+        let mut owners = FxHashMap::default();
+        for (id, member) in &self.members {
+            assert!(member.epoch <= self.epoch.max(self.target_epoch), "{id} is ahead: {self:#?}");
+            for (topic, partitions) in member.assigned.iter().chain(&member.revoking) {
+                for &partition in partitions {
+                    assert_eq!(owners.insert((*topic, partition), id.clone()), None, "two owners: {self:#?}");
+                }
+            }
+        }
+        assert_eq!(owners, self.owners);
+    }
+
     /// The names of the topics that a member wants, whether they exist or not.
     pub(super) fn topics_of<'a>(&'a self, member: &'a ConsumerMember) -> BTreeSet<&'a Text> {
         let matched = member.wants.subscribed_topic_regex.as_ref().and_then(|regex| self.regexes.get(regex));

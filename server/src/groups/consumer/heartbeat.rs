@@ -16,6 +16,8 @@ use crate::protocol::consumer_group_heartbeat::{
 };
 use crate::protocol::{ErrorCode, Text};
 
+/// The bytes of names in a subscription: it has to fit a record.
+pub(super) const SUBSCRIPTION_BYTES_MAX: usize = 500_000;
 /// The first version in which the client makes the member's id (KIP-1082).
 const OWN_ID_VERSION: i16 = 1;
 
@@ -242,6 +244,10 @@ impl Coordinator {
 /// What can be said of a request without knowing the group, in Kafka's words.
 fn check(world: World<'_>, version: i16, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     let invalid = |why: &str| refuse(ErrorCode::INVALID_REQUEST, why);
+    let names = request.subscribed_topic_names.iter().flatten();
+    if names.map(|name| name.len() + 4).sum::<usize>() > SUBSCRIPTION_BYTES_MAX {
+        return invalid("SubscribedTopicNames has too many names.");
+    }
     let joining = request.member_epoch == JOIN_EPOCH;
     let is_empty = |text: &Option<Text>| text.as_ref().is_some_and(|text| text.is_empty());
     if request.member_id.is_empty() && (version >= OWN_ID_VERSION || !joining) {

@@ -1,5 +1,6 @@
 """librdkafka, through confluent-kafka for Python: `confluent.py HOST:PORT`."""
 
+import itertools
 import sys
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
@@ -10,7 +11,8 @@ from confluent_kafka import TopicCollection
 from checks import (ALL, BATCH, CODECS, Checks, check_records, equal, eventually, expect, group_checks, headers, key, partition, timestamp, value)
 
 ADDRESS = sys.argv[1]
-RECORDS, GROUP, KIP848 = "librdkafka-records", "librdkafka-group", "librdkafka-kip848"
+RECORDS = "librdkafka-records"
+GROUPS = GROUP, COOPERATIVE, KIP848, MIXED = "librdkafka-group", "librdkafka-cooperative", "librdkafka-kip848", "librdkafka-mixed"
 admin = AdminClient({"bootstrap.servers": ADDRESS})
 checks = Checks()
 produced = 0
@@ -27,7 +29,7 @@ def resource(**settings):
 def create_topic():
     topic = NewTopic(RECORDS, 2, 1, config={"retention.ms": "86400000"})
     result(admin.create_topics([topic]))
-    result(admin.create_topics([NewTopic(GROUP, 3, 1), NewTopic(KIP848, 3, 1)]))
+    result(admin.create_topics([NewTopic(group, 3, 1) for group in GROUPS]))
     try:
         result(admin.create_topics([topic]))
     except KafkaException as error:
@@ -118,19 +120,20 @@ def delete_records():
 
 
 def delete_topic():
-    result(admin.delete_topics([RECORDS, GROUP, KIP848]))
-    eventually(lambda: expect(not {RECORDS, GROUP, KIP848} & set(admin.list_topics(timeout=10).topics), "still in the list"))
+    result(admin.delete_topics([RECORDS, *GROUPS]))
+    eventually(lambda: expect(not {RECORDS, *GROUPS} & set(admin.list_topics(timeout=10).topics), "still in the list"))
 
 
 class Group:
-    """The group checks through this library, with either protocol."""
+    """The group checks through this library. Its members have the settings given in turn."""
 
-    def __init__(self, name, settings):
-        self.group, self.topic, self.settings = name, name, settings
+    def __init__(self, name, *settings, subscription=None):
+        self.group, self.topic, self.subscription = name, name, subscription or name
+        self.settings = itertools.cycle(settings)
 
     def open(self):
-        consumer = Consumer({"bootstrap.servers": ADDRESS, "group.id": self.group, "auto.offset.reset": "earliest", **self.settings})
-        consumer.subscribe([self.topic])
+        consumer = Consumer({"bootstrap.servers": ADDRESS, "group.id": self.group, "auto.offset.reset": "earliest", **next(self.settings)})
+        consumer.subscribe([self.subscription])
         return consumer
 
     def poll(self, consumer):
@@ -183,7 +186,14 @@ checks.run("produce-idempotent", lambda: produce(enable_idempotence="true"))
 checks.run("consume", consume)
 checks.run("offsets", offsets)
 checks.run("delete-records", delete_records)
-group_checks(checks, "", Group(GROUP, {"heartbeat.interval.ms": 500, "session.timeout.ms": 10000}))
-group_checks(checks, "kip848-", Group(KIP848, {"group.protocol": "consumer"}))
+EAGER = {"heartbeat.interval.ms": 500, "session.timeout.ms": 10000}
+LAZY = {"partition.assignment.strategy": "cooperative-sticky", **EAGER}
+NEXT = {"group.protocol": "consumer"}
+group_checks(checks, "", Group(GROUP, EAGER))
+group_checks(checks, "cooperative-", Group(COOPERATIVE, LAZY))
+# By a regular expression, which the broker resolves in this protocol.
+group_checks(checks, "kip848-", Group(KIP848, NEXT, subscription=f"^{KIP848[:-1]}.$"))
+# A member of each protocol in one group: what it is while it is moved from one to the other.
+group_checks(checks, "migrating-", Group(MIXED, LAZY, NEXT))
 checks.run("delete-topic", delete_topic)
 checks.end()

@@ -55,7 +55,9 @@ pub(super) async fn producers_at(
 ) -> Result<Vec<Producer>> {
     let mut producers = Producers::default();
     let mut from = Offset::ZERO;
-    for offset in snapshots(io, dir).await?.into_iter().rev().filter(|offset| *offset <= end) {
+    // One from before the first segment does not tell of the batches that were deleted since: better nothing is known of their producers.
+    let first = segments.first().copied().unwrap_or_default();
+    for offset in snapshots(io, dir).await?.into_iter().rev().filter(|offset| (first..=end).contains(offset)) {
         let path = snapshot_path(dir, offset);
         match decode_snapshot(&path, &io.read_file(&path).await?) {
             Ok(found) => {

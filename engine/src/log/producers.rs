@@ -494,21 +494,35 @@ impl Producers {
         producers
     }
 
-    /// Everyone as they were when the log ended at `end`, where `told` is what its files tell of them: a snapshot has one batch of each, so
-    /// that more may be known here of those that wrote before.
-    pub fn cut(&self, end: Offset, mut told: Vec<Producer>) -> Vec<Producer> {
-        for producer in &mut told {
-            let Some(known) = self.get(producer.id).filter(|known| known.epoch == producer.epoch) else { continue };
-            let before = known.batches().partition_point(|batch| batch.last_offset < end);
-            let last = producer.last_batch().map(|batch| batch.last_offset);
-            let same_last = before.checked_sub(1).map(|place| known.batches[place].last_offset) == last;
-            if same_last && before > producer.batches().len() {
-                producer.batches = [SequencedBatch::NONE; BATCHES_KEPT];
-                producer.batches[..before].copy_from_slice(&known.batches[..before]);
-                producer.kept = before as u8;
+    /// Everyone as they were when the log ended at `end`, where `told` is what its files tell of them. More may be known here of those
+    /// that wrote before: a snapshot has one batch of each, and it may be gone, with the segments that told of them.
+    pub fn cut(&self, end: Offset, told: Vec<Producer>) -> Vec<Producer> {
+        let mut producers: FxHashMap<i64, Producer> =
+            told.into_iter().map(|producer| (producer.id, producer)).collect();
+        for Kept { producer: known, .. } in self.kept.values() {
+            let mut known = *known;
+            while known.last_batch().is_some_and(|batch| batch.last_offset >= end) {
+                known.pop(None);
+            }
+            let Some(last) = known.last_batch().copied() else { continue };
+            if known.kept < self.kept[&known.id].producer.kept {
+                known.last_timestamp = last.timestamp;
+            }
+            known.transaction_start = known.transaction_start.filter(|start| *start < end);
+            let same = |told: &Producer| {
+                told.epoch == known.epoch && told.last_batch().map(|batch| batch.last_offset) == Some(last.last_offset)
+            };
+            match producers.get_mut(&known.id) {
+                Some(told) if same(told) && known.kept > told.kept => {
+                    (told.batches, told.kept) = (known.batches, known.kept);
+                }
+                Some(_) => {}
+                None => drop(producers.insert(known.id, known)),
             }
         }
-        told
+        let mut producers: Vec<Producer> = producers.into_values().collect();
+        producers.sort_unstable_by_key(|producer| producer.id);
+        producers
     }
 
     /// Forgets those who wrote nothing since this was last called, have no transaction open, and whose last timestamp is

@@ -19,9 +19,9 @@ use crate::journal::{
     PartitionState, RECOVERED_SHARD, RING_START, read_journal,
 };
 use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
-use crate::log::{LeaderEpochs, PartitionMetadata, ProducedBatch, Producers, segment_file_name};
+use crate::log::{LeaderEpochs, PartitionMetadata, ProducedBatch, Producers, encode_snapshot, segment_file_name};
 use crate::shard::leftovers::{DELETED_SUFFIX, deleted_dir_name, remove_indexes, remove_leftovers, segments};
-use crate::shard::producer_files::{producers_at, snapshots};
+use crate::shard::producer_files::{producers_at, snapshot_path, snapshots};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartition};
@@ -650,7 +650,10 @@ impl Replays<'_> {
             file.write_at(&[block.slice(0..BLOCK_BYTES as usize)], replay.write_from, Sync::None).await?;
         }
         file.truncate(state.position).await?;
-        file.sync().await
+        file.sync().await?;
+        // What is before may be deleted while the log is used, and then a cut needs it.
+        let snapshot = encode_snapshot(&replay.producers.to_vec());
+        self.io.replace_file(&snapshot_path(&dir, state.next_offset), snapshot).await
     }
 
     async fn finish(&mut self) -> Result<()> {

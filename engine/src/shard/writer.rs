@@ -121,7 +121,8 @@ impl Shard {
             false => None,
         };
         let open = file.writable(&self.io, needed, recycled).await?;
-        if file.is_recycled() {
+        // To ask costs a sync, in the middle of the writes: only where a commit may spare one for it.
+        if file.is_recycled() && partition.log.borrow().commits() {
             let journal = self.journal.borrow().file().clone();
             file.learn_covered(&journal).await?;
         }

@@ -70,10 +70,15 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Has the kernel give the memory now rather than page by page later.
+    /// Has the kernel give the memory now rather than page by page later. A huge page at a time: the process's map is locked
+    /// meanwhile, and where memory is short or in pieces the whole takes the kernel most of a second, in which no other
+    /// thread could start or map anything.
     pub(super) fn populate(&self) {
-        // SAFETY: the range is inside the mapping, which `shared` keeps; nobody holds a block in it yet.
-        unsafe { populate(self.shared.base.add(self.from), self.shared.bytes - self.from) };
+        for from in (self.from..self.shared.bytes).step_by(HUGE_PAGE_BYTES) {
+            let bytes = HUGE_PAGE_BYTES.min(self.shared.bytes - from);
+            // SAFETY: the range is inside the mapping, which `shared` keeps; nobody holds a block in it yet.
+            unsafe { populate(self.shared.base.add(from), bytes) };
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use crate::types::{Offset, TopicId, TopicPartition};
 const MAILBOX_CALLS_MAX: usize = 4096;
 /// How long a clean shutdown waits for what is under way before it gives up on it.
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
+/// How long after its start a shard begins to prewrite its journal, so that what starts has the disk to itself.
+const GROWTH_DELAY: Duration = Duration::from_millis(150);
 
 type Call = Box<dyn FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -312,6 +314,7 @@ impl Shard {
 
     /// Prewrites the journal to its full size in the background, so that opening a store does not wait for it.
     async fn run_journal_growth(self: Rc<Self>) {
+        self.io.sleep(GROWTH_DELAY).await;
         loop {
             let growth = self.journal.borrow().plan_growth();
             let Some(growth) = growth else { return };

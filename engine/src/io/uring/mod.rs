@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit};
@@ -35,7 +36,9 @@ use probe::Known;
 use ring::Ring;
 
 /// The bytes of the arena's first registered piece: in use at once, while the rest is fetched from the kernel beside.
-const FIRST_BUFFER_BYTES: usize = 16 << 20;
+const FIRST_BUFFER_BYTES: usize = 8 << 20;
+/// How long after its begin a world has the rest fetched, so that what starts has the processor to itself.
+const REST_DELAY: Duration = Duration::from_millis(150);
 /// The bytes of each further piece; the kernel takes at most 1 GiB at once.
 const FIXED_BUFFER_BYTES: usize = 1 << 30;
 /// The arena is registered where it is up to this many pieces.
@@ -184,17 +187,17 @@ impl World {
     /// Has the rest of the arena fetched from the kernel on a thread of its own, and used when it is there.
     fn grow_arena(world: &Rc<World>) {
         let Some(rest) = world.arena.rest() else { return };
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let fetching = std::thread::Builder::new().name("corelog-arena".into()).spawn(move || {
-            rest.populate();
-            let _ = sender.send(());
-        });
-        if let Err(error) = fetching {
-            tracing::warn!("the arena stays at {} bytes: {error}", world.arena.ready_bytes());
-            return;
-        }
         let world = Rc::clone(world);
         tokio::task::spawn_local(async move {
+            tokio::time::sleep(REST_DELAY).await;
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let fetching = std::thread::Builder::new().name("corelog-arena".into()).spawn(move || {
+                rest.populate();
+                let _ = sender.send(());
+            });
+            if let Err(error) = fetching {
+                return tracing::warn!("the arena stays at {} bytes: {error}", world.arena.ready_bytes());
+            }
             if receiver.await.is_ok() {
                 world.use_rest();
             }

@@ -61,7 +61,7 @@ pub fn run(run: &mut Run, arguments: &AppendArguments) -> Result<Part> {
         (plain.clone(), log_config(false, segment_bytes)),
         (durable.clone(), log_config(true, segment_bytes)),
     ])?;
-    embedded.wait_for_journal()?;
+    embedded.settle()?;
     run.progress.doing("writing segments once, so that the store recycles them");
     for (names, segments) in [(&plain, 3), (&durable, 1)] {
         let warm = AppendLoad {

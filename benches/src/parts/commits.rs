@@ -86,7 +86,7 @@ pub fn run(run: &mut Run, arguments: &CommitsArguments) -> Result<Part> {
     let embedded = Embedded::open(&store_dir, |config| config.retention_check_ms = 3_600_000)?;
     let log = log_config(true, SEGMENT_BYTES);
     let names = embedded.create("commits", most as i32, log.clone())?;
-    embedded.wait_for_journal()?;
+    embedded.settle()?;
     let embedded = embedded.reopen(&[(names.clone(), log)])?;
     run.progress.doing("writing segments once, so that the store recycles them");
     embedded.append(AppendLoad {
@@ -180,6 +180,7 @@ fn written_per_payload(
     for round in 0..run.rounds.min(2) {
         run.progress.sample("corelog · bytes written", round, run.rounds.min(2));
         let embedded = Embedded::open(dir, |_| ())?;
+        embedded.settle()?;
         embedded.recycle(names)?;
         let meter = run.meter(&[]);
         let load = AppendLoad {

@@ -29,6 +29,9 @@ const CREATIONS_AT_ONCE: usize = 16;
 /// How long the disk may be silent while bytes wait for it: longer is a fault of the store.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
+/// How long a store may take to settle; where memory is short, its arena stays smaller.
+const SETTLE_WAIT: Duration = Duration::from_secs(10);
+
 /// An open store of one shard.
 #[derive(Clone)]
 pub struct Embedded {
@@ -123,15 +126,15 @@ impl Embedded {
         Ok(())
     }
 
-    /// Waits until a fresh store's journal has grown to its size, which it does behind the first appends: its bytes are no
-    /// one's payload.
-    pub fn wait_for_journal(&self) -> Result<()> {
+    /// Waits until the store has what it fetches behind its start: all its memory, without which appends take theirs from the
+    /// heap, and a journal of its full size, whose bytes are no one's payload.
+    pub fn settle(&self) -> Result<()> {
         let config = self.store.config();
         let path = config.dir.join("corelog-journal-0");
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(10) {
-            let length = std::fs::metadata(&path).map_or(0, |facts| facts.len());
-            if length >= config.journal_bytes {
+        while began.elapsed() < SETTLE_WAIT {
+            let journal_bytes = std::fs::metadata(&path).map_or(0, |facts| facts.len());
+            if journal_bytes >= config.journal_bytes && self.facts()?.arena_bytes >= config.arena_bytes as u64 {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -145,6 +148,7 @@ impl Embedded {
         let config = self.store.config().clone();
         self.close()?;
         let embedded = Embedded { store: Store::open(config).context("cannot open the store again")? };
+        embedded.settle()?;
         let configs = configs.to_vec();
         embedded.call(move |shard| {
             Box::pin(async move {

@@ -66,7 +66,7 @@ fn growth(run: &mut Run, arguments: &FlatArguments, part: &mut Part) -> Result<(
     let stretch_bytes = log_bytes / STRETCHES as u64;
     let segment_bytes = (arguments.segment_mib << 20).min(stretch_bytes);
     let embedded = Embedded::open(scratch.path(), |config| config.retention_check_ms = 3_600_000)?;
-    embedded.wait_for_journal()?;
+    embedded.settle()?;
     let names = embedded.create("growing", 1, log_config(true, segment_bytes))?;
     let batch = payload::batch(1024, 64 << 10);
     let load = |in_flight, bytes_max| AppendLoad {
@@ -151,7 +151,7 @@ fn segments(run: &mut Run, arguments: &FlatArguments, part: &mut Part) -> Result
         config.retention_check_ms = 3_600_000;
         config.cache_bytes = 8 << 20;
     })?;
-    embedded.wait_for_journal()?;
+    embedded.settle()?;
     let batch = payload::batch(1024, 16 << 10);
     let mut logs = Vec::new();
     for &count in counts {
@@ -227,7 +227,7 @@ fn partitions(run: &mut Run, arguments: &FlatArguments, part: &mut Part) -> Resu
     let most = run.amount(arguments.partitions, 200);
     let counts = [1, 100.min(most), most];
     let embedded = Embedded::open(scratch.path(), |config| config.retention_check_ms = 3_600_000)?;
-    embedded.wait_for_journal()?;
+    embedded.settle()?;
     run.progress.doing(&format!("creating {most} partitions"));
     let began = Instant::now();
     let names = embedded.create("many", most, log_config(true, 1 << 30))?;

@@ -88,7 +88,7 @@ pub fn run(run: &mut Run, arguments: &ReadArguments) -> Result<Part> {
         names[0].clone()
     };
     let embedded = Embedded::open(&store_dir, |config| config.retention_check_ms = 3_600_000)?;
-    embedded.wait_for_journal()?;
+    embedded.settle()?;
     let hot = embedded.create("hot", 2, log_config(true, 1 << 30))?;
     let tail = AppendLoad {
         names: vec![hot[0].clone()],

@@ -187,7 +187,7 @@ pub fn victim(arguments: &VictimArguments) -> Result<()> {
         let embedded = open(&arguments.dir)?;
         embedded.create("log", 1, log_config(false, (log_bytes / arguments.segments).max(1 << 20)))?;
         embedded.append(load(256, 0, log_bytes))?;
-        embedded.wait_for_journal()?;
+        embedded.settle()?;
         embedded.close()?;
     }
     let embedded = open(&arguments.dir)?;

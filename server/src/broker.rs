@@ -44,7 +44,7 @@ impl Broker {
         Broker {
             store,
             node: settings.broker.node,
-            connections: Connections::new(settings.broker.connections_max, settings.broker.connections_per_ip_max),
+            connections: Connections::new(settings.broker.connection_limits.clone()),
             settings,
             controller,
             producer_ids: ProducerIds::default(),
@@ -60,8 +60,12 @@ impl Broker {
 
     /// Makes `image` what everyone sees.
     pub(crate) fn publish(&self, image: Arc<ClusterImage>) {
-        let (max, per_ip_max) = self.settings.connection_limits(Dynamic::of(&image, self.node));
-        self.connections.limit(max, per_ip_max);
+        let was = self.image.load();
+        let (before, now) = (Dynamic::of(&was, self.node), Dynamic::of(&image, self.node));
+        // The names of hosts are looked up for it, which takes time.
+        if (before.broker, before.cluster) != (now.broker, now.cluster) {
+            self.connections.limit(self.settings.connection_limits(now));
+        }
         self.image.store(image);
     }
 

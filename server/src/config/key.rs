@@ -46,6 +46,8 @@ pub enum Kind {
     List,
     /// `partition:broker` pairs separated by commas, or `*`.
     Replicas,
+    /// `host:number` pairs separated by commas.
+    HostLimits,
     /// -1 for the codec's default, or a level from 1 to 9.
     GzipLevel,
     /// The name of a Java class.
@@ -194,7 +196,7 @@ impl Kind {
             Kind::Int(..) | Kind::GzipLevel => "int",
             Kind::Long(..) => "long",
             Kind::Double(..) => "double",
-            Kind::Text | Kind::OneOf(_) | Kind::OneOfAnyCase(_) => "string",
+            Kind::Text | Kind::OneOf(_) | Kind::OneOfAnyCase(_) | Kind::HostLimits => "string",
             Kind::ListOf(_) | Kind::List | Kind::Replicas => "list",
             Kind::Class => "class",
             Kind::Password => "password",
@@ -234,6 +236,7 @@ impl Kind {
                     .into()),
                 None => Ok(()),
             },
+            Kind::HostLimits => super::connection_limits::check(value),
             Kind::Text | Kind::List | Kind::Class | Kind::Password => Ok(()),
         }
     }
@@ -274,6 +277,7 @@ impl fmt::Display for Kind {
             Kind::OneOf(words) | Kind::OneOfAnyCase(words) => f.write_str(&words.join(", ")),
             Kind::ListOf(words) => write!(f, "list of {}", words.join(", ")),
             Kind::Replicas => f.write_str("list of partition:broker, or *"),
+            Kind::HostLimits => f.write_str("list of host:number"),
             Kind::GzipLevel => f.write_str("int 1 to 9, or -1"),
             other => f.write_str(other.type_name()),
         }

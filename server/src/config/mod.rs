@@ -4,9 +4,11 @@
 //!   them by name, and the nearest name to a wrong one.
 //! * [`source`]: where values come from. [`settings`]: the typed settings of a process.
 //! * [`resource`]: settings that change while the broker runs. [`topic`]: the settings of one topic, resolved against the broker's. [`listener`]: addresses.
+//!   `connection_limits`: how many connections there may be.
 //! * [`mod@reference`]: the table as it stands in `docs/operations.md`.
 
 mod broker_keys;
+mod connection_limits;
 mod inert_keys;
 pub mod key;
 pub mod listener;
@@ -19,6 +21,7 @@ pub mod table;
 pub mod topic;
 mod topic_keys;
 
+pub use connection_limits::ConnectionLimits;
 pub use key::{Effect, Key, Kind, Update};
 pub use listener::{Advertised, Listener};
 pub use settings::{BrokerSettings, EngineSettings, Settings};

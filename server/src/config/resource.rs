@@ -7,6 +7,7 @@
 use corelog_replication::NodeId;
 use corelog_replication::metadata::{ClusterImage, ConfigMap, MetadataError, Refusal, ResourceType};
 
+use super::connection_limits::ConnectionLimits;
 use super::key::{Effect, Key, Kind, Update};
 use super::settings::Settings;
 use super::table::{broker_key, client_metrics_key, group_key, topic_key};
@@ -42,13 +43,24 @@ impl Settings {
         TopicDefaults::new(|name| dynamic.get(name).or(self.given(name)).map(Into::into))
     }
 
-    /// The most connections of all, and of one address, under what was changed since.
-    pub fn connection_limits(&self, dynamic: Dynamic<'_>) -> (usize, usize) {
-        let number = |name: &str, given: usize| dynamic.get(name).and_then(|text| text.parse().ok()).unwrap_or(given);
-        (
-            number("max.connections", self.broker.connections_max),
-            number("max.connections.per.ip", self.broker.connections_per_ip_max),
-        )
+    /// The most connections, under what was changed since.
+    pub fn connection_limits(&self, dynamic: Dynamic<'_>) -> ConnectionLimits {
+        const NAMES: [&str; 4] = [
+            "max.connections",
+            "max.connections.per.ip",
+            "max.connections.per.ip.overrides",
+            "max.connection.creation.rate",
+        ];
+        if NAMES.iter().all(|name| dynamic.get(name).is_none()) {
+            return self.broker.connection_limits.clone();
+        }
+        let text = |name: &str| {
+            let default = broker_key(name).and_then(|key| key.default);
+            dynamic.get(name).or(self.given(name)).or(default).unwrap_or_default()
+        };
+        let number = |name: &str| text(name).parse().unwrap_or(i32::MAX as u32);
+        let [total, per_ip, overrides, rate] = NAMES;
+        ConnectionLimits::new(number(total) as usize, number(per_ip) as usize, text(overrides), number(rate))
     }
 
     /// For how long a producer that writes nothing is remembered, under what was changed since.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use corelog_replication::NodeId;
 
+use super::connection_limits::ConnectionLimits;
 use super::key::{Effect, Kind};
 use super::listener::{self, Advertised, Listener};
 use super::source::{ConfigError, Given, Origin};
@@ -55,10 +56,8 @@ pub struct BrokerSettings {
     pub fetch_sessions_max: usize,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
-    /// `max.connections`.
-    pub connections_max: usize,
-    /// `max.connections.per.ip`.
-    pub connections_per_ip_max: usize,
+    /// `max.connections` and what goes with it.
+    pub connection_limits: ConnectionLimits,
     /// `corelog.metrics.listen`; `None` for nowhere.
     pub metrics_listen: Option<SocketAddr>,
     /// `corelog.connection.bytes`.
@@ -217,8 +216,12 @@ impl<'a> Values<'a> {
             fetch_bytes_max: self.number("fetch.max.bytes")?,
             fetch_sessions_max: self.number("max.incremental.fetch.session.cache.slots")?,
             request_bytes_max: self.number("socket.request.max.bytes")?,
-            connections_max: self.number("max.connections")?,
-            connections_per_ip_max: self.number("max.connections.per.ip")?,
+            connection_limits: ConnectionLimits::new(
+                self.number("max.connections")?,
+                self.number("max.connections.per.ip")?,
+                self.text("max.connections.per.ip.overrides").unwrap_or_default(),
+                self.number("max.connection.creation.rate")?,
+            ),
             metrics_listen: self.metrics_listen()?,
             connection_bytes: self.number("corelog.connection.bytes")?,
             connection_idle_ms_max: self.bound("connections.max.idle.ms"),

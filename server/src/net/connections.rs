@@ -2,24 +2,23 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use corelog_engine::io::Instant;
+
+use crate::config::ConnectionLimits;
 
 /// The open connections of a broker. Only accepting and closing touch it.
 #[derive(Clone)]
-pub(crate) struct Connections(Arc<Inner>);
+pub(crate) struct Connections(Arc<Mutex<Open>>);
 
-struct Inner {
-    max: AtomicUsize,
-    per_ip_max: AtomicUsize,
-    open: Mutex<Open>,
-}
-
-#[derive(Default)]
 struct Open {
+    limits: ConnectionLimits,
     total: usize,
     by_ip: HashMap<IpAddr, usize>,
+    /// Where the next new one stands, were they spread evenly at the rate.
+    next: Option<Instant>,
 }
 
 /// A place among the connections; given back when dropped.
@@ -40,36 +39,56 @@ pub(crate) enum Full {
 }
 
 impl Connections {
-    /// None yet, of at most so many (`max.connections`, `max.connections.per.ip`).
-    pub(crate) fn new(max: usize, per_ip_max: usize) -> Connections {
-        Connections(Arc::new(Inner { max: max.into(), per_ip_max: per_ip_max.into(), open: Mutex::default() }))
+    /// None yet, of at most so many.
+    pub(crate) fn new(limits: ConnectionLimits) -> Connections {
+        Connections(Arc::new(Mutex::new(Open { limits, total: 0, by_ip: HashMap::new(), next: None })))
     }
 
     /// From now on at most so many; those that are open stay.
-    pub(crate) fn limit(&self, max: usize, per_ip_max: usize) {
-        self.0.max.store(max, Relaxed);
-        self.0.per_ip_max.store(per_ip_max, Relaxed);
+    pub(crate) fn limit(&self, limits: ConnectionLimits) {
+        self.open().limits = limits;
     }
 
     /// One more, from `ip`.
     pub(crate) fn admit(&self, ip: IpAddr) -> Result<Ticket, Full> {
-        let mut open = self.0.open.lock().expect("nothing panics while it is held");
-        if open.total >= self.0.max.load(Relaxed) {
+        let ip = ip.to_canonical();
+        let mut open = self.open();
+        if open.total >= open.limits.total {
             return Err(Full::Total(open.total));
         }
         let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.0.per_ip_max.load(Relaxed) {
+        if of_ip >= open.limits.of(ip) {
             return Err(Full::PerIp(of_ip));
         }
         open.total += 1;
         open.by_ip.insert(ip, of_ip + 1);
         Ok(Ticket { connections: self.clone(), ip })
     }
+
+    /// For how long one that has just come waits, so that there are no more new ones than `max.connection.creation.rate` allows; a
+    /// second's worth may come at once.
+    pub(crate) fn wait_for_rate(&self, now: Instant) -> Duration {
+        const BURST: Duration = Duration::from_secs(1);
+        let mut open = self.open();
+        let Some(rate) = open.limits.rate else {
+            open.next = None;
+            return Duration::ZERO;
+        };
+        // None at all would be a broker that cannot be told otherwise.
+        let apart = BURST / rate.max(1);
+        let place = open.next.filter(|next| *next > now).unwrap_or(now);
+        open.next = Some(place + apart);
+        (place + apart).since(now).saturating_sub(BURST)
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.0.lock().expect("nothing panics while it is held")
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut open = self.connections.0.open.lock().expect("nothing panics while it is held");
+        let mut open = self.connections.open();
         open.total -= 1;
         let of_ip = open.by_ip.get_mut(&self.ip).expect("it was counted");
         *of_ip -= 1;
@@ -83,9 +102,27 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
 
+    fn limits(total: usize, per_ip: usize, rate: Option<u32>) -> ConnectionLimits {
+        ConnectionLimits { total, per_ip, of_ip: HashMap::new(), rate }
+    }
+
+    #[test]
+    fn new_ones_come_at_the_rate_after_a_second_of_them_at_once() {
+        let connections = Connections::new(limits(100, 100, Some(10)));
+        let start = Instant(5_000_000_000);
+        let waits = |now| connections.wait_for_rate(now).as_millis();
+        assert!((0..10).all(|_| waits(start) == 0));
+        assert_eq!([waits(start), waits(start), waits(start)], [100, 200, 300]);
+        let later = start + Duration::from_secs(10);
+        assert!((0..10).all(|_| waits(later) == 0));
+        assert_eq!(waits(later), 100);
+        connections.limit(limits(100, 100, None));
+        assert_eq!(waits(later), 0);
+    }
+
     #[test]
     fn a_place_is_given_back_and_taken_again() {
-        let connections = Connections::new(3, 2);
+        let connections = Connections::new(limits(3, 2, None));
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let first = connections.admit(a).expect("room");
         let _second = connections.admit(a).expect("room");
@@ -94,7 +131,7 @@ mod tests {
         assert_eq!(connections.admit(b).err(), Some(Full::Total(3)));
         drop(first);
         assert!(connections.admit(a).is_ok());
-        connections.limit(2, 2);
+        connections.limit(limits(2, 2, None));
         assert_eq!(connections.admit(a).err(), Some(Full::Total(2)));
     }
 }

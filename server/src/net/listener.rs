@@ -42,7 +42,16 @@ async fn accept_at(server: Rc<ShardServer>, bound: Bound) {
             () = shutdown.as_mut() => return,
         };
         match accepted {
-            Ok((stream, peer)) => admit(&server, &bound.name, stream, peer),
+            Ok((stream, peer)) => {
+                let wait = server.broker.connections.wait_for_rate(server.io.now());
+                if !wait.is_zero() {
+                    tokio::select! {
+                        () = server.io.sleep(wait) => {}
+                        () = shutdown.as_mut() => return,
+                    }
+                }
+                admit(&server, &bound.name, stream, peer);
+            }
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");
                 server.io.sleep(BACK_OFF).await;

@@ -138,7 +138,7 @@ fn what_cannot_be_created_is_refused_with_kafkas_code() {
     let cases = [
         (topic("", 1, 1), Refusal::InvalidTopic, "empty string"),
         (topic("a/b", 1, 1), Refusal::InvalidTopic, "other than ASCII alphanumerics"),
-        (topic("__cluster_metadata", 1, 1), Refusal::Forbidden, "prohibited"),
+        (topic("__cluster_metadata", 1, 1), Refusal::InvalidRequest, "prohibited"),
         (topic("present.topic", 1, 1), Refusal::TopicExists, "already exists"),
         (topic("present_topic", 1, 1), Refusal::InvalidTopic, "collides with existing topic: present.topic"),
         (topic("t", 0, 1), Refusal::InvalidPartitions, "non-positive"),
@@ -154,6 +154,11 @@ fn what_cannot_be_created_is_refused_with_kafkas_code() {
         (assigned(&[(0, &[1, 1])]), Refusal::InvalidReplicaAssignment, "more than once"),
         (assigned(&[(0, &[9])]), Refusal::InvalidReplicaAssignment, "broker 9"),
         (configured("bad", "x"), Refusal::InvalidConfig, "bad=x is not allowed"),
+        (
+            NewTopic { configs: vec![("a".into(), None)], ..topic("t", 1, 1) },
+            Refusal::InvalidConfig,
+            "Null value not supported for topic configs: a",
+        ),
     ];
     let before = cluster.image.clone();
     for (request, refusal, sentence) in cases {
@@ -181,7 +186,7 @@ fn topics_of_one_request_are_answered_one_by_one() {
 #[test]
 fn a_deleted_topic_is_gone_with_its_settings_and_its_name_is_free_for_another_id() {
     let mut cluster = Cluster::of(1);
-    let settings = vec![("retention.ms".to_string(), Some("5".to_string())), ("left".to_string(), None)];
+    let settings = vec![("retention.ms".to_string(), Some("5".to_string()))];
     let first = cluster.create(&[NewTopic { configs: settings, ..topic("a", 1, 1) }])[0].clone().expect("created");
     assert_eq!(cluster.image.configs(ResourceType::Topic, "a").expect("set").len(), 1);
     let by_name = TopicSelector::Name("a".into());

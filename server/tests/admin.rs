@@ -243,7 +243,7 @@ fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
     assert_eq!(delete(&mut client, "t", 7, 0), (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, -1));
     assert_eq!(delete(&mut client, "none", 0, 0), (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, -1));
     assert_eq!(delete(&mut client, "kept", 0, 0), (ErrorCode::POLICY_VIOLATION, -1));
-    assert_eq!(delete(&mut client, "__consumer_offsets", 0, 0).0, ErrorCode::INVALID_TOPIC_EXCEPTION);
+    assert_eq!(delete(&mut client, "__consumer_offsets", 0, 0).0, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     for _ in 0..2 {
         assert_eq!(client.fetch("t", 0, 1).error_code, ErrorCode::OFFSET_OUT_OF_RANGE);
         let found = client.fetch("t", 0, 2);

@@ -11,7 +11,7 @@ use corelog_server::protocol::ErrorCode;
 use corelog_server::protocol::fetch::{Fetch, FetchPartition, FetchRequest, FetchTopic};
 use corelog_server::protocol::metadata::{Metadata, MetadataRequest};
 use corelog_server::protocol::produce::{PartitionProduceData, Produce, ProduceRequest, TopicProduceData};
-use support::{Client, TestBroker, batch, fetch_request, now, only, produce_request, timed_batch, values};
+use support::{Client, TestBroker, batch, crc32c, fetch_request, now, only, produce_request, timed_batch, values};
 
 #[test]
 fn what_is_produced_in_any_version_is_fetched_in_any_version() {
@@ -244,18 +244,6 @@ fn a_fetch_behind_produces_on_one_connection_sees_them() {
     let (_, response) = client.receive::<Fetch>(12);
     assert_eq!(values(&only(response)), [(0, "first".to_string())]);
     assert!(start.elapsed() < Duration::from_secs(5));
-}
-
-/// CRC-32C, bit by bit: the tests have no crate for it.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = !0u32;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
-        }
-    }
-    !crc
 }
 
 #[test]

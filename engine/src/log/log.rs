@@ -28,7 +28,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// The offset behind its last record.
     pub next_offset: Offset,
-    /// The time that was written into it, where the topic's timestamps are the log's.
+    /// The time that was written into it, where the topic's timestamps are the log's; of a batch that was there already, its
+    /// time, whichever it is.
     pub log_append_time: Option<Timestamp>,
     /// The first readable offset.
     pub start: Offset,
@@ -243,7 +244,8 @@ impl Log {
             return Ok(Appended {
                 base_offset: first.base_offset(),
                 next_offset: first.last_offset + 1,
-                log_append_time: log_append_time.map(|_| first.timestamp),
+                // Told whatever clock the topic goes by, as in Kafka.
+                log_append_time: Some(first.timestamp),
                 start: self.start,
                 is_duplicate: true,
             });

@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::ConfigMap;
 use super::decision::{Decision, MetadataError, Refusal};
 use super::image::ClusterImage;
+use super::name;
 use super::record::{Config, MetadataRecord, ResourceType};
 use super::topics::{repeated, unknown};
 
@@ -119,14 +122,19 @@ fn decide<C>(
     check: ConfigCheck<'_>,
     want: impl Fn(&ConfigResource, &ConfigMap, &[C]) -> Result<ConfigMap, MetadataError>,
 ) -> Decision<Vec<Result<(), MetadataError>>> {
+    let mut seen = FxHashSet::default();
+    let repeated: FxHashSet<&ConfigResource> =
+        resources.iter().map(|(resource, _)| resource).filter(|resource| !seen.insert(*resource)).collect();
     let mut records = Vec::new();
     let reply = resources
         .iter()
-        .enumerate()
-        .map(|(index, (resource, changes))| {
-            if resources[..index].iter().any(|(earlier, _)| earlier == resource) {
+        .map(|(resource, changes)| {
+            if repeated.contains(resource) {
                 let message = "Each resource must appear at most once.";
                 return Err(MetadataError::new(Refusal::InvalidRequest, message));
+            }
+            if resource.kind == ResourceType::Topic {
+                name::validate(&resource.name).map_err(|message| MetadataError::new(Refusal::InvalidTopic, message))?;
             }
             if resource.kind == ResourceType::Topic && image.topic(&resource.name).is_none() {
                 return Err(unknown(&resource.name));

@@ -44,8 +44,6 @@ pub enum Refusal {
     InvalidRequest,
     /// The request is larger than this cluster allows.
     PolicyViolation,
-    /// The topic is not for clients to create or change.
-    Forbidden,
     /// A feature cannot have this level.
     InvalidUpdateVersion,
     /// A newer incarnation of the broker is registered.
@@ -58,7 +56,6 @@ impl Refusal {
         match self {
             Refusal::UnknownTopic => 3,
             Refusal::InvalidTopic => 17,
-            Refusal::Forbidden => 29,
             Refusal::TopicExists => 36,
             Refusal::InvalidPartitions => 37,
             Refusal::InvalidReplicationFactor => 38,

@@ -72,7 +72,7 @@ pub struct TopicRules<'a> {
 }
 
 /// A topic by name or by id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopicSelector {
     /// By name.
     Name(String),
@@ -136,9 +136,15 @@ pub fn decide_delete_topics(
     topics: &[TopicSelector],
 ) -> Decision<Vec<Result<DeletedTopic, MetadataError>>> {
     let mut going = FxHashSet::default();
+    let mut seen = FxHashSet::default();
+    let repeated: FxHashSet<&TopicSelector> = topics.iter().filter(|selector| !seen.insert(*selector)).collect();
     let reply = topics
         .iter()
         .map(|selector| {
+            if repeated.contains(selector) {
+                let what = if matches!(selector, TopicSelector::Name(_)) { "name" } else { "id" };
+                return Err(MetadataError::new(Refusal::InvalidRequest, format!("Duplicate topic {what}.")));
+            }
             let topic = match selector {
                 TopicSelector::Name(name) => image.topic(name).ok_or_else(|| unknown(name))?,
                 TopicSelector::Id(id) => image.topic_by_id(*id).ok_or_else(|| {
@@ -236,7 +242,8 @@ pub fn check_replicas(image: &ClusterImage, partition: i32, replicas: &[NodeId])
 fn check_name(image: &ClusterImage, taken: &FxHashMap<String, Arc<str>>, name: &str) -> Result<(), MetadataError> {
     name::validate(name).map_err(|message| MetadataError::new(Refusal::InvalidTopic, message))?;
     if name == METADATA_TOPIC {
-        return Err(MetadataError::new(Refusal::Forbidden, format!("Creation of topic {name} is prohibited.")));
+        let message = format!("Creation of internal topic {name} is prohibited.");
+        return Err(MetadataError::new(Refusal::InvalidRequest, message));
     }
     if image.topic(name).is_some() {
         return Err(MetadataError::new(Refusal::TopicExists, format!("Topic '{name}' already exists.")));
@@ -324,6 +331,10 @@ fn check_configs(topic: &NewTopic, rules: &TopicRules<'_>) -> Result<ConfigMap, 
     let repeated = repeated(topic.configs.iter().map(|(key, _)| key.as_str()));
     if let Some(key) = repeated.iter().min() {
         return Err(MetadataError::new(Refusal::InvalidConfig, format!("Setting {key} is given more than once.")));
+    }
+    if let Some((key, _)) = topic.configs.iter().find(|(_, value)| value.is_none()) {
+        let message = format!("Null value not supported for topic configs: {key}");
+        return Err(MetadataError::new(Refusal::InvalidConfig, message));
     }
     let given = topic.configs.iter().filter_map(|(key, value)| Some((key.as_str().into(), value.as_deref()?.into())));
     let configs: ConfigMap = given.collect();

@@ -2,6 +2,7 @@
 
 use corelog_replication::NodeId;
 use corelog_replication::metadata::{Decision, NewPartitions, decide_create_partitions};
+use rustc_hash::FxHashSet;
 
 use super::{Call, errors};
 use crate::protocol::create_partitions::{
@@ -27,7 +28,9 @@ pub(super) async fn handle(call: Call, request: CreatePartitionsRequest) -> Crea
         }
         Err(error) => vec![(errors::code(&error), Some(Text::from(error.to_string()))); names.len()],
     };
-    let results = names.into_iter().zip(outcomes);
+    // A name that comes twice was refused, and is answered once.
+    let mut told = FxHashSet::default();
+    let results = names.into_iter().zip(outcomes).filter(|(name, _)| told.insert(name.clone()));
     let results = results.map(|(name, (error_code, error_message))| CreatePartitionsTopicResult {
         name,
         error_code,

@@ -3,6 +3,7 @@
 use corelog_engine::TopicId;
 use corelog_replication::NodeId;
 use corelog_replication::metadata::{ConfigMap, CreatedTopic, Decision, NewTopic, TopicRules, decide_create_topics};
+use rustc_hash::FxHashSet;
 
 use super::{Call, errors};
 use crate::config::resource::Dynamic;
@@ -16,7 +17,10 @@ pub(super) async fn handle(call: Call, request: CreateTopicsRequest) -> CreateTo
     let names: Vec<Text> = request.topics.iter().map(|topic| topic.name.clone()).collect();
     let topics = request.topics.into_iter().map(new_topic).collect();
     let outcomes = create(&call, topics, request.validate_only).await;
-    let topics = names.into_iter().zip(outcomes).map(|(name, outcome)| match outcome {
+    // A name that comes twice was refused, and is answered once.
+    let mut told = FxHashSet::default();
+    let outcomes = names.into_iter().zip(outcomes).filter(|(name, _)| told.insert(name.clone()));
+    let topics = outcomes.map(|(name, outcome)| match outcome {
         Ok(created) => CreatableTopicResult {
             name,
             topic_id: if request.validate_only { TopicId::ZERO } else { created.id },

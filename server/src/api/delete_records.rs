@@ -42,11 +42,12 @@ pub(super) async fn handle(call: Call, request: DeleteRecordsRequest) -> DeleteR
 }
 
 fn find(server: &ShardServer, topic_name: &str, index: i32) -> Result<Led, ErrorCode> {
+    let image = server.broker.image();
+    let found = topic(&image, topic_name, corelog_engine::TopicId::ZERO)?;
     if name::is_internal(topic_name) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
-    let image = server.broker.image();
-    led(topic(&image, topic_name, corelog_engine::TopicId::ZERO)?, index, server.broker.node, -1)
+    led(found, index, server.broker.node, -1)
 }
 
 async fn delete(server: &Rc<ShardServer>, led: Led, before: i64) -> Result<i64, ErrorCode> {

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use corelog_engine::TopicId;
 use corelog_engine::log::Producer;
+use corelog_replication::metadata::name;
 
 use super::partition::{Led, led, topic};
 use super::{Call, errors};
@@ -21,8 +22,11 @@ pub(super) async fn handle(call: Call, request: DescribeProducersRequest) -> Des
         for partition_index in wanted.partition_indexes {
             let found = {
                 let image = server.broker.image();
-                topic(&image, &wanted.name, TopicId::ZERO)
-                    .and_then(|topic| led(topic, partition_index, server.broker.node, -1))
+                let found = match name::validate(&wanted.name) {
+                    Ok(()) => topic(&image, &wanted.name, TopicId::ZERO),
+                    Err(_) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+                };
+                found.and_then(|topic| led(topic, partition_index, server.broker.node, -1))
             };
             partitions.push(match found {
                 Ok(led) => describe(server, led).await,

@@ -16,10 +16,12 @@ use crate::protocol::{ErrorCode, Text};
 pub(super) async fn handle(call: Call, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
     let server = &call.server;
     let mut topics = Vec::with_capacity(request.topics.len());
+    let mut is_told = false;
     for wanted in request.topics {
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
         for partition in wanted.partitions {
             let is_metadata = wanted.topic_name == METADATA_TOPIC && partition.partition_index == 0;
+            is_told |= is_metadata;
             let described = match is_metadata {
                 true => describe(server).await,
                 false => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
@@ -34,7 +36,8 @@ pub(super) async fn handle(call: Call, request: DescribeQuorumRequest) -> Descri
         }
         topics.push(TopicData { topic_name: wanted.topic_name, partitions });
     }
-    DescribeQuorumResponse { error_code: ErrorCode::NONE, error_message: None, topics, nodes: nodes(server) }
+    let nodes = if is_told { nodes(server) } else { Vec::new() };
+    DescribeQuorumResponse { error_code: ErrorCode::NONE, error_message: None, topics, nodes }
 }
 
 async fn describe(server: &Rc<ShardServer>) -> Result<PartitionData, ErrorCode> {

@@ -9,7 +9,7 @@ use super::Call;
 use super::metadata::TOPIC_OPERATIONS;
 use crate::protocol::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
-    DescribeTopicPartitionsResponseTopic,
+    DescribeTopicPartitionsResponseTopic, TopicRequest,
 };
 use crate::protocol::{ErrorCode, Text};
 
@@ -17,6 +17,15 @@ use crate::protocol::{ErrorCode, Text};
 const PARTITIONS_MAX: i32 = 2000;
 
 pub(super) async fn handle(call: Call, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    if request.cursor.as_ref().is_some_and(|cursor| cursor.partition_index < 0) {
+        let refused = |topic: TopicRequest| DescribeTopicPartitionsResponseTopic {
+            error_code: ErrorCode::INVALID_REQUEST,
+            name: Some(topic.name),
+            ..Default::default()
+        };
+        let topics = request.topics.into_iter().map(refused).collect();
+        return DescribeTopicPartitionsResponse { topics, ..Default::default() };
+    }
     let image = call.server.broker.image();
     let asked: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
     let names: Vec<&str> = match asked.is_empty() {

@@ -17,7 +17,16 @@ const UNCLEAN: i8 = 1;
 
 pub(super) async fn handle(call: Call, request: ElectLeadersRequest) -> ElectLeadersResponse {
     if !matches!(request.election_type, PREFERRED | UNCLEAN) {
-        return ElectLeadersResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
+        let error_code = ErrorCode::INVALID_REQUEST;
+        let message = Text::from(format!("Unknown election type {}", request.election_type));
+        let refused =
+            |&partition_id: &i32| PartitionResult { partition_id, error_code, error_message: Some(message.clone()) };
+        let topics = request.topic_partitions.into_iter().flatten();
+        let results = topics.map(|wanted| ReplicaElectionResult {
+            partition_result: wanted.partitions.iter().map(refused).collect(),
+            topic: wanted.topic,
+        });
+        return ElectLeadersResponse { error_code, replica_election_results: results.collect(), ..Default::default() };
     }
     let image = call.server.broker.image();
     // Where all are asked for, those that need none are not told of.

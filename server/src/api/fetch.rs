@@ -10,16 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelog_engine::io::{Instant, Slice};
 use corelog_engine::shard::{ReadRequest, ReadUpTo, ShardId};
-use corelog_engine::{Epoch, Error, Offset};
+use corelog_engine::{Epoch, Error, Offset, TopicId};
 use tokio::sync::oneshot;
 
-use super::partition::{Led, led, topic};
+use super::partition::{Led, led, topic, topic_by_id};
 use super::{Call, errors};
 use crate::broker::ShardServer;
 use crate::join::{self, LocalFuture};
 use crate::protocol::fetch::{EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
 use crate::protocol::{ErrorCode, Records};
 
+/// The first version with topic ids.
+const IDS_VERSION: i16 = 13;
 /// The longest that a fetch waits, whatever the client asks for: a connection must not be held for ever.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -52,17 +54,17 @@ pub(super) async fn handle(call: Call, mut request: FetchRequest) -> FetchRespon
     };
     let (topics, opened) = plan.carry_out(call.version);
     request.topics = topics;
-    let response = read_or_wait(server, &request).await;
+    let response = read_or_wait(server, &request, call.version >= IDS_VERSION).await;
     server.sessions.end(opened, response, server.io.now(), || server.io.random())
 }
 
 /// Reads until there is enough or the deadline has come.
-async fn read_or_wait(server: &Rc<ShardServer>, request: &FetchRequest) -> FetchResponse {
+async fn read_or_wait(server: &Rc<ShardServer>, request: &FetchRequest, by_id: bool) -> FetchResponse {
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let deadline = server.io.now() + wait;
     let bytes_min = request.min_bytes.max(0) as usize;
     loop {
-        let (mut response, work) = sort_out(server, request);
+        let (mut response, work) = sort_out(server, request, by_id);
         let refused =
             response.responses.iter().flat_map(|topic| &topic.partitions).any(|data| data.error_code.is_error());
         let bytes_max = (request.max_bytes.max(0) as usize).min(server.broker.settings.broker.fetch_bytes_max);
@@ -85,14 +87,15 @@ async fn read_or_wait(server: &Rc<ShardServer>, request: &FetchRequest) -> Fetch
 }
 
 /// The response with what can be said already, and the partitions to read by shard, in the order of the request.
-fn sort_out(server: &ShardServer, request: &FetchRequest) -> (FetchResponse, Vec<(ShardId, Vec<Wanted>)>) {
+fn sort_out(server: &ShardServer, request: &FetchRequest, by_id: bool) -> (FetchResponse, Vec<(ShardId, Vec<Wanted>)>) {
     let image = server.broker.image();
     let committed_only = request.isolation_level == 1;
     let is_follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
     let mut work: Vec<(ShardId, Vec<Wanted>)> = Vec::new();
     let mut responses = Vec::with_capacity(request.topics.len());
     for (topic_index, wanted) in request.topics.iter().enumerate() {
-        let found = topic(&image, &wanted.topic, wanted.topic_id);
+        let found =
+            if by_id { topic_by_id(&image, wanted.topic_id) } else { topic(&image, &wanted.topic, TopicId::ZERO) };
         let mut partitions = Vec::with_capacity(wanted.partitions.len());
         for (index, partition) in wanted.partitions.iter().enumerate() {
             let checked = found
@@ -100,7 +103,11 @@ fn sort_out(server: &ShardServer, request: &FetchRequest) -> (FetchResponse, Vec
             // No other broker has a replica.
             let checked =
                 checked.and_then(|led| if is_follower { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) } else { Ok(led) });
-            partitions.push(failed(partition.partition, checked.as_ref().err().copied().unwrap_or_default()));
+            let code = checked.as_ref().err().copied().unwrap_or_default();
+            // As Kafka has it: an empty list where the partition is not known, none where it is.
+            let is_unknown = matches!(code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID);
+            let aborted_transactions = is_unknown.then(Vec::new);
+            partitions.push(PartitionData { aborted_transactions, ..failed(partition.partition, code) });
             let Ok(led) = checked else { continue };
             let shard = server.broker.store.shard_of(&led.name);
             let wanted = Wanted {

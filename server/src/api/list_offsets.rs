@@ -53,11 +53,18 @@ fn sort_out(
     let mut topics = Vec::with_capacity(request.topics.len());
     for (topic_index, wanted) in request.topics.into_iter().enumerate() {
         let found = topic(&image, &wanted.name, corelog_engine::TopicId::ZERO);
-        let mut seen = FxHashSet::default();
-        let mut partitions = Vec::with_capacity(wanted.partitions.len());
-        for (index, partition) in wanted.partitions.into_iter().enumerate() {
+        let (mut seen, mut repeated) = (FxHashSet::default(), FxHashSet::default());
+        for partition in &wanted.partitions {
+            if !seen.insert(partition.partition_index) {
+                repeated.insert(partition.partition_index);
+            }
+        }
+        let mut partitions = Vec::with_capacity(seen.len());
+        // What is asked for twice is refused once.
+        for partition in wanted.partitions.into_iter().filter(|partition| seen.remove(&partition.partition_index)) {
+            let index = partitions.len();
             let checked = found.and_then(|topic| {
-                if !seen.insert(partition.partition_index) {
+                if repeated.contains(&partition.partition_index) {
                     return Err(ErrorCode::INVALID_REQUEST);
                 }
                 if !is_place_or_time(partition.timestamp, version) {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use corelog_engine::TopicId;
 use corelog_replication::metadata::name;
 use corelog_replication::metadata::{ClusterImage, NewTopic, TopicImage};
+use rustc_hash::FxHashSet;
 
 use super::Call;
 use super::create_topics::create;
@@ -35,6 +36,12 @@ pub(super) async fn handle(call: Call, mut request: MetadataRequest) -> Metadata
         });
         return MetadataResponse { topics: topics.collect(), ..cluster(&call, &request, error_code) };
     }
+    // What is asked for twice is told once.
+    let mut asked = FxHashSet::default();
+    request
+        .topics
+        .iter_mut()
+        .for_each(|topics| topics.retain(|topic| asked.insert((topic.name.clone(), topic.topic_id))));
     // Version 0 has no null: an empty list asks for all.
     let wanted = request.topics.as_ref().filter(|topics| call.version > 0 || !topics.is_empty());
     if request.allow_auto_topic_creation

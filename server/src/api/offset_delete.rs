@@ -8,6 +8,9 @@ use crate::protocol::{ErrorCode, Text};
 
 pub(super) async fn handle(call: Call, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let group = request.group_id.clone();
+    if group.is_empty() {
+        return OffsetDeleteResponse { error_code: ErrorCode::INVALID_GROUP_ID, ..Default::default() };
+    }
     let mut offsets = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     {

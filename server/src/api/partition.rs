@@ -28,6 +28,11 @@ pub(super) fn topic<'a>(image: &'a ClusterImage, name: &str, id: TopicId) -> Res
     }
 }
 
+/// The topic that a request of a version with ids means; the id that stands for none is no topic's.
+pub(super) fn topic_by_id(image: &ClusterImage, id: TopicId) -> Result<&Arc<TopicImage>, ErrorCode> {
+    image.topic_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+}
+
 /// A partition of a topic, if `node` leads it in the epoch that the client knows (-1 for any).
 pub(super) fn led(topic: &TopicImage, index: i32, node: NodeId, known_epoch: i32) -> Result<Led, ErrorCode> {
     let partition = usize::try_from(index).ok().and_then(|index| topic.partitions.get(index));

@@ -8,14 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog_engine::batch::{BatchHeader, Codec, Origin};
+use corelog_engine::batch::{BatchError, BatchHeader, Codec, Origin};
 use corelog_engine::io::Instant;
 use corelog_engine::log::Appended;
 use corelog_engine::shard::{AppendOptions, ShardId};
-use corelog_engine::{Error, Timestamp};
+use corelog_engine::{Error, Timestamp, TopicId};
+use corelog_replication::metadata::name;
 use corelog_replication::partition::{Acknowledged, Acks};
 
-use super::partition::{Led, led, topic};
+use super::partition::{Led, led, topic, topic_by_id};
 use super::{Call, Reply, errors};
 use crate::broker::ShardServer;
 use crate::join;
@@ -26,6 +27,10 @@ use crate::protocol::{ErrorCode, Text};
 
 /// The first version in which zstd may be used (KIP-110).
 const ZSTD_VERSION: i16 = 7;
+/// The first version with topic ids.
+const IDS_VERSION: i16 = 13;
+/// What tools that write to the broker's own topics call themselves (Kafka's `AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT: &str = "__admin_client";
 
 /// A batch on its way to its partition.
 struct Append {
@@ -42,7 +47,7 @@ pub(super) async fn handle(call: Call, request: ProduceRequest) -> Reply<Produce
     let server = &call.server;
     let acks = Acks::from_wire(request.acks);
     let wait = Duration::from_millis(request.timeout_ms.max(0) as u64);
-    let (mut response, work) = sort_out(server, request, acks, call.version);
+    let (mut response, work) = sort_out(&call, request, acks);
     let outcomes = match work.len() {
         0 => Vec::new(),
         _ => append_on_shards(server, work, acks.unwrap_or(Acks::None), wait).await,
@@ -60,23 +65,29 @@ pub(super) async fn handle(call: Call, request: ProduceRequest) -> Reply<Produce
 
 /// The response with what can be said already, and the batches by shard.
 fn sort_out(
-    server: &ShardServer,
+    Call { server, version, client_id, .. }: &Call,
     request: ProduceRequest,
     acks: Option<Acks>,
-    version: i16,
 ) -> (ProduceResponse, BTreeMap<ShardId, Vec<Append>>) {
     let image = server.broker.image();
     let mut work: BTreeMap<ShardId, Vec<Append>> = BTreeMap::new();
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for (topic_index, data) in request.topic_data.into_iter().enumerate() {
-        let found = topic(&image, &data.name, data.topic_id);
+        let found = match *version >= IDS_VERSION {
+            true => topic_by_id(&image, data.topic_id),
+            false => topic(&image, &data.name, TopicId::ZERO),
+        };
         let mut partition_responses = Vec::with_capacity(data.partition_data.len());
         for (index, partition) in data.partition_data.into_iter().enumerate() {
             let valid_acks = acks.ok_or(ErrorCode::INVALID_REQUIRED_ACKS);
             let checked = valid_acks.and(found).and_then(|topic| {
                 let led = led(topic, partition.index, server.broker.node, -1)?;
                 let batch = partition.records.ok_or(ErrorCode::INVALID_RECORD)?;
-                check_version(&batch, version)?;
+                check_version(&batch, *version)?;
+                // A record of somebody else's there would be the end of every group.
+                if name::is_internal(&topic.name) && *client_id != ADMIN_CLIENT {
+                    return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+                }
                 Ok(Append { place: (topic_index, index), led, batch })
             });
             partition_responses.push(PartitionProduceResponse {
@@ -187,7 +198,26 @@ fn append(server: &Rc<ShardServer>, led: &Led, batch: &[u8], acks: Acks) -> Resu
     }
     server.leaders.admit(&led.name, acks).map_err(|error| refused(errors::ack_code(&error)))?;
     let options = AppendOptions { epoch: led.epoch, origin: Origin::Client };
-    server.shard.append(&led.name, batch, options).map_err(|error| failed(index, &error))
+    server.shard.append(&led.name, batch, options).map_err(|error| {
+        let offsets = server.shard.offsets(&led.name).ok().filter(|_| is_of_a_record(&error));
+        PartitionProduceResponse {
+            log_start_offset: offsets.map_or(-1, |offsets| offsets.start.0),
+            ..failed(index, &error)
+        }
+    })
+}
+
+/// Whether the batch is one, and what is in it is refused: then Kafka tells where the log starts.
+fn is_of_a_record(error: &Error) -> bool {
+    use BatchError::*;
+    match error {
+        Error::Producer(_) => true,
+        Error::Batch(error) => !matches!(
+            error,
+            Short(_) | Truncated { .. } | Trailing(_) | Length(_) | Magic(_) | Crc { .. } | TooLarge { .. }
+        ),
+        _ => false,
+    }
 }
 
 /// Waits until a batch is as safe as `acks` wants it.

@@ -264,3 +264,15 @@ pub fn values(data: &PartitionData) -> Vec<(i64, String)> {
     }
     values
 }
+
+/// CRC-32C, bit by bit: the tests have no crate for it.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+        }
+    }
+    !crc
+}

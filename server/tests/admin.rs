@@ -3,6 +3,7 @@
 mod support;
 
 use corelog_server::protocol::alter_configs::{self, AlterConfigs, AlterConfigsRequest};
+use corelog_server::protocol::consumer_group_heartbeat::{ConsumerGroupHeartbeat, ConsumerGroupHeartbeatRequest};
 use corelog_server::protocol::create_partitions::{CreatePartitions, CreatePartitionsRequest, CreatePartitionsTopic};
 use corelog_server::protocol::delete_records::{
     DeleteRecords, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
@@ -16,6 +17,7 @@ use corelog_server::protocol::describe_quorum::{DescribeQuorum, DescribeQuorumRe
 use corelog_server::protocol::describe_topic_partitions::{
     DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
 };
+use corelog_server::protocol::find_coordinator::{FindCoordinator, FindCoordinatorRequest};
 use corelog_server::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
 };
@@ -101,6 +103,70 @@ fn every_setting_of_a_topic_is_described_with_type_documentation_and_source() {
     let configs = client.call::<DescribeConfigs>(1, &request).results.remove(0).configs;
     assert_eq!(configs.iter().map(|setting| &*setting.name).collect::<Vec<_>>(), ["retention.ms"]);
     assert!(configs[0].synonyms.is_empty(), "synonyms were not asked for");
+}
+
+#[test]
+fn a_groups_settings_stay_within_the_brokers_bounds() {
+    let broker = TestBroker::start(&[
+        ("group.consumer.min.session.timeout.ms", "10000"),
+        ("group.consumer.max.heartbeat.interval.ms", "20000"),
+    ]);
+    let mut client = broker.client();
+    let (session, heartbeat) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    let refused = [
+        (
+            session,
+            "9999",
+            "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+        ),
+        (
+            session,
+            "60001",
+            "consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms",
+        ),
+        (
+            heartbeat,
+            "4999",
+            "consumer.heartbeat.interval.ms must be greater than or equal to group.consumer.min.heartbeat.interval.ms",
+        ),
+        (
+            heartbeat,
+            "20001",
+            "consumer.heartbeat.interval.ms must be less than or equal to group.consumer.max.heartbeat.interval.ms",
+        ),
+    ];
+    for (key, value, why) in refused {
+        assert_eq!(alter(&mut client, GROUP, "g", &[(SET, key, value)]), (ErrorCode::INVALID_CONFIG, why.into()));
+    }
+    assert_eq!(
+        alter(&mut client, GROUP, "g", &[(SET, session, "15000"), (SET, heartbeat, "14999")]).0,
+        ErrorCode::NONE
+    );
+    // What the group has counts with what is changed.
+    let why = "consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms";
+    assert_eq!(alter(&mut client, GROUP, "g", &[(SET, session, "14999")]), (ErrorCode::INVALID_CONFIG, why.into()));
+
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 10_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    let find = FindCoordinatorRequest { coordinator_keys: vec!["g".into()], ..Default::default() };
+    assert_eq!(client.call::<FindCoordinator>(6, &find).coordinators[0].error_code, ErrorCode::NONE);
+    let joined = client.call::<ConsumerGroupHeartbeat>(1, &request);
+    assert_eq!((joined.error_code, joined.heartbeat_interval_ms), (ErrorCode::NONE, 14_999));
+    assert_eq!(alter(&mut client, GROUP, "g", &[(DELETE, heartbeat, "")]).0, ErrorCode::NONE);
+    let beat = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        member_epoch: joined.member_epoch,
+        ..Default::default()
+    };
+    let beaten = client.call::<ConsumerGroupHeartbeat>(1, &beat);
+    assert_eq!((beaten.error_code, beaten.heartbeat_interval_ms), (ErrorCode::NONE, 5000));
 }
 
 #[test]

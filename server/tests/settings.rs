@@ -132,6 +132,14 @@ fn a_mistake_is_named_with_its_place_and_the_remedy() {
             "authorizer.class.name cannot be honoured",
         ),
         ("default.replication.factor=70000", "Invalid value 70000 for configuration default.replication.factor"),
+        (
+            "group.consumer.session.timeout.ms=9000",
+            "server.properties:1: group.consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms",
+        ),
+        (
+            "group.consumer.max.heartbeat.interval.ms=3000",
+            "server.properties:1: group.consumer.max.heartbeat.interval.ms must be greater than or equal to group.consumer.min.heartbeat.interval.ms",
+        ),
         ("a=\\u12", "server.properties: line 1: \\u12 is not four hexadecimal digits"),
     ];
     for (text, expected) in cases {

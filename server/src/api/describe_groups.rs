@@ -17,25 +17,24 @@ pub(super) async fn handle(call: Call, request: DescribeGroupsRequest) -> Descri
         let group = id.clone();
         let described = call.server.on_coordinator(&id, move |coordinator, _, _| coordinator.describe(&group));
         groups.push(match described.await {
-            Ok(Some(described)) => DescribedGroup { authorized_operations: operations, ..described },
-            Ok(None) => unknown(&call, id, operations),
+            Ok(Ok(described)) => DescribedGroup { authorized_operations: operations, ..described },
+            Ok(Err(why)) => unknown(&call, id, why, operations),
             Err(error_code) => DescribedGroup { error_code, group_id: id, ..Default::default() },
         });
     }
     DescribeGroupsResponse { groups, ..Default::default() }
 }
 
-/// Before v6 a group that is not there is a dead one.
-fn unknown(call: &Call, id: Text, operations: i32) -> DescribedGroup {
+/// Before v6 a group that is not there, or that is a consumer group, is a dead one.
+fn unknown(call: &Call, id: Text, why: String, operations: i32) -> DescribedGroup {
     let dead = DescribedGroup {
         group_state: Text::from_static("Dead"),
-        group_id: id.clone(),
+        group_id: id,
         authorized_operations: operations,
         ..Default::default()
     };
     if call.version < NOT_FOUND_VERSION {
         return dead;
     }
-    let message = Text::from(format!("Group {id} not found."));
-    DescribedGroup { error_code: ErrorCode::GROUP_ID_NOT_FOUND, error_message: Some(message), ..dead }
+    DescribedGroup { error_code: ErrorCode::GROUP_ID_NOT_FOUND, error_message: Some(Text::from(why)), ..dead }
 }

@@ -84,7 +84,12 @@ impl Settings {
             }
             ResourceType::Broker => self.check_broker(name, configs),
             ResourceType::Group if name.is_empty() => Err(invalid_request("Default group resources are not allowed.")),
-            ResourceType::Group => check_rows(configs, group_key, "group config name"),
+            ResourceType::Group => {
+                check_rows(configs, group_key, "group config name")?;
+                let invalid = |reason| MetadataError::new(Refusal::InvalidConfig, reason);
+                let (session, heartbeat) = self.groups.consumer_times(Some(configs));
+                self.groups.check_consumer_times("", session, heartbeat).map_err(invalid)
+            }
             ResourceType::ClientMetrics if name.is_empty() => {
                 Err(invalid_request("Default client metrics resources are not allowed."))
             }

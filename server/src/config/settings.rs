@@ -252,7 +252,7 @@ impl<'a> Values<'a> {
         let assignors = super::key::items(self.text("group.consumer.assignors").unwrap_or_default());
         let policy = self.text("group.consumer.migration.policy").unwrap_or_default().to_ascii_lowercase();
         let mut protocols = super::key::items(self.text("group.coordinator.rebalance.protocols").unwrap_or_default());
-        Ok(GroupSettings {
+        let settings = GroupSettings {
             initial_rebalance_delay_ms: self.number("group.initial.rebalance.delay.ms")?,
             size_max: self.number("group.max.size")?,
             session_timeout_ms_min: self.number("group.min.session.timeout.ms")?,
@@ -264,13 +264,29 @@ impl<'a> Values<'a> {
             offsets_segment_bytes: self.number("offsets.topic.segment.bytes")?,
             consumer_session_timeout_ms: self.number("group.consumer.session.timeout.ms")?,
             consumer_heartbeat_interval_ms: self.number("group.consumer.heartbeat.interval.ms")?,
+            consumer_session_timeout_ms_bounds: self.bounds("group.consumer", "session.timeout.ms")?,
+            consumer_heartbeat_interval_ms_bounds: self.bounds("group.consumer", "heartbeat.interval.ms")?,
             consumer_size_max: self.number("group.consumer.max.size")?,
             consumer_assignors: assignors.filter_map(Assignor::by_name).collect(),
             upgrade: policy == "upgrade" || policy == "bidirectional",
             downgrade: policy == "downgrade" || policy == "bidirectional",
             regex_refresh_ms: self.number("group.consumer.regex.refresh.interval.ms")?,
             consumer_protocol: protocols.any(|protocol| protocol == "consumer"),
-        })
+        };
+        let (session, heartbeat) = (settings.consumer_session_timeout_ms, settings.consumer_heartbeat_interval_ms);
+        let checked = settings.check_consumer_times("group.", session, heartbeat);
+        checked.map_err(|reason| self.invalid("group.consumer.session.timeout.ms", reason))?;
+        Ok(settings)
+    }
+
+    /// The least and the most of a time, `PREFIX.min.KIND` and `PREFIX.max.KIND`.
+    fn bounds(&self, prefix: &str, kind: &str) -> Result<(i32, i32), ConfigError> {
+        let (min, max) = (format!("{prefix}.min.{kind}"), format!("{prefix}.max.{kind}"));
+        let (least, most) = (self.number(&min)?, self.number(&max)?);
+        if least > most {
+            return Err(self.invalid(&max, format!("{max} must be greater than or equal to {min}")));
+        }
+        Ok((least, most))
     }
 
     fn metrics_listen(&self) -> Result<Option<SocketAddr>, ConfigError> {

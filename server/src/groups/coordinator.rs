@@ -282,11 +282,12 @@ impl Coordinator {
         LeaveGroupResponse { members, ..Default::default() }
     }
 
-    /// DescribeGroups, of one group.
-    pub(crate) fn describe(&self, id: &Text) -> Option<DescribedGroup> {
-        match self.groups.get(id)? {
-            Group::Classic(group) => Some(group.describe()),
-            Group::Consumer(_) => None,
+    /// DescribeGroups, of one group; `Err` is the sentence for what is none that its members assign.
+    pub(crate) fn describe(&self, id: &Text) -> Result<DescribedGroup, String> {
+        match self.groups.get(id) {
+            Some(Group::Classic(group)) => Ok(group.describe()),
+            Some(Group::Consumer(_)) => Err(format!("Group {id} is not a classic group.")),
+            None => Err(format!("Group {id} not found.")),
         }
     }
 

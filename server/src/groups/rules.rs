@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use corelog_engine::io::Instant;
 use corelog_engine::{Timestamp, TopicId};
-use corelog_replication::metadata::ClusterImage;
+use corelog_replication::metadata::record::Config;
+use corelog_replication::metadata::{ClusterImage, MetadataRecord, ResourceType};
 
 use super::commit::{Commit, Committer};
 use super::coordinator::Coordinator;
@@ -589,6 +590,34 @@ fn consumers_that_are_silent_or_keep_what_they_have_to_give_up_are_removed() {
     assert_eq!(epoch, 3);
     room.pass(45_000);
     assert_eq!((room.consume("b", 3, |_| {}).error_code, room.state()), (ErrorCode::UNKNOWN_MEMBER_ID, "Empty"));
+}
+
+#[test]
+fn a_group_has_its_own_times_from_the_next_heartbeat_on() {
+    let mut room = Room::new();
+    assert_eq!(room.consume("a", 0, |_| {}).heartbeat_interval_ms, 5000);
+    for (key, value) in [("consumer.heartbeat.interval.ms", "7000"), ("consumer.session.timeout.ms", "50000")] {
+        let config =
+            Config { resource: ResourceType::Group, name: "g".into(), key: key.into(), value: Some(value.into()) };
+        room.image.replay(room.image.next_offset(), &MetadataRecord::Config(config)).expect("a good record");
+    }
+    assert_eq!(room.consume("a", 1, |_| {}).heartbeat_interval_ms, 7000);
+    room.pass(49_999);
+    assert_eq!(room.consume("a", 1, |_| {}).error_code, ErrorCode::NONE);
+    room.pass(50_000);
+    assert_eq!(room.consume("a", 1, |_| {}).error_code, ErrorCode::UNKNOWN_MEMBER_ID);
+    // Another group has the broker's.
+    let other = room.consume("b", 0, |request| request.group_id = "h".into());
+    assert_eq!(other.heartbeat_interval_ms, 5000);
+}
+
+#[test]
+fn a_consumer_group_is_no_classic_group() {
+    let mut room = Room::new();
+    room.consume("a", 0, |_| {});
+    let describe = |room: &mut Room, id: &str| room.groups.describe(&id.into()).expect_err("it is none");
+    assert_eq!(describe(&mut room, "g"), "Group g is not a classic group.");
+    assert_eq!(describe(&mut room, "nowhere"), "Group nowhere not found.");
 }
 
 #[test]

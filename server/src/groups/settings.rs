@@ -1,5 +1,7 @@
 //! The settings of groups, typed.
 
+use corelog_replication::metadata::ConfigMap;
+
 /// `group.*` and `offsets.*`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupSettings {
@@ -25,6 +27,10 @@ pub struct GroupSettings {
     pub consumer_session_timeout_ms: i32,
     /// `group.consumer.heartbeat.interval.ms`.
     pub consumer_heartbeat_interval_ms: i32,
+    /// `group.consumer.min.session.timeout.ms` and `group.consumer.max.session.timeout.ms`.
+    pub consumer_session_timeout_ms_bounds: (i32, i32),
+    /// `group.consumer.min.heartbeat.interval.ms` and `group.consumer.max.heartbeat.interval.ms`.
+    pub consumer_heartbeat_interval_ms_bounds: (i32, i32),
     /// `group.consumer.max.size`.
     pub consumer_size_max: usize,
     /// `group.consumer.assignors`, the default first.
@@ -37,6 +43,46 @@ pub struct GroupSettings {
     pub regex_refresh_ms: i64,
     /// `group.coordinator.rebalance.protocols` has `consumer`.
     pub consumer_protocol: bool,
+}
+
+/// A group's own session timeout.
+pub const CONSUMER_SESSION_TIMEOUT_MS: &str = "consumer.session.timeout.ms";
+/// A group's own interval of heartbeats.
+pub const CONSUMER_HEARTBEAT_INTERVAL_MS: &str = "consumer.heartbeat.interval.ms";
+
+impl GroupSettings {
+    /// The session timeout and the heartbeat interval of members of a consumer group: its own, else the broker's.
+    pub fn consumer_times(&self, own: Option<&ConfigMap>) -> (i32, i32) {
+        let own = |name: &str| own.and_then(|own| own.get(name)).and_then(|text| text.trim().parse().ok());
+        (
+            own(CONSUMER_SESSION_TIMEOUT_MS).unwrap_or(self.consumer_session_timeout_ms),
+            own(CONSUMER_HEARTBEAT_INTERVAL_MS).unwrap_or(self.consumer_heartbeat_interval_ms),
+        )
+    }
+
+    /// Whether members of a consumer group may have this session timeout and this interval of heartbeats; the sentences are
+    /// those of Kafka's `GroupConfig.validate`. `prefix` is what stands before the names of the two settings that are
+    /// checked: nothing for a group's own, `group.` for the broker's.
+    pub fn check_consumer_times(&self, prefix: &str, session_ms: i32, heartbeat_ms: i32) -> Result<(), String> {
+        let times = [
+            (CONSUMER_HEARTBEAT_INTERVAL_MS, heartbeat_ms, self.consumer_heartbeat_interval_ms_bounds),
+            (CONSUMER_SESSION_TIMEOUT_MS, session_ms, self.consumer_session_timeout_ms_bounds),
+        ];
+        for (name, ms, (least, most)) in times {
+            let kind = name.trim_start_matches("consumer.");
+            if ms < least {
+                return Err(format!("{prefix}{name} must be greater than or equal to group.consumer.min.{kind}"));
+            }
+            if ms > most {
+                return Err(format!("{prefix}{name} must be less than or equal to group.consumer.max.{kind}"));
+            }
+        }
+        if session_ms <= heartbeat_ms {
+            let (session, heartbeat) = (CONSUMER_SESSION_TIMEOUT_MS, CONSUMER_HEARTBEAT_INTERVAL_MS);
+            return Err(format!("{prefix}{session} must be greater than {prefix}{heartbeat}"));
+        }
+        Ok(())
+    }
 }
 
 /// An assignor of the broker.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use corelog_engine::Timestamp;
 use corelog_engine::io::Instant;
-use corelog_replication::metadata::ClusterImage;
+use corelog_replication::metadata::{ClusterImage, ResourceType};
 
 use super::record::GroupRecord;
 use super::settings::GroupSettings;
@@ -48,6 +48,13 @@ pub(crate) struct World<'a> {
     pub(crate) image: &'a ClusterImage,
     /// The settings.
     pub(crate) settings: &'a GroupSettings,
+}
+
+impl World<'_> {
+    /// The session timeout and the heartbeat interval of members of a consumer group, as they are set now.
+    pub(super) fn consumer_times(&self, group: &Text) -> (i32, i32) {
+        self.settings.consumer_times(self.image.configs(ResourceType::Group, group))
+    }
 }
 
 /// What comes of a turn: records to append, after which the answers may leave.

@@ -207,7 +207,7 @@ impl ConsumerGroup {
     pub(in crate::groups) fn begin(&self, turn: &mut Turn<'_>, id: &Text) {
         for (member_id, member) in &self.members {
             let classic = member.wants.classic_member_metadata.as_ref();
-            let session = turn.world.settings.consumer_session_timeout_ms;
+            let (session, _) = turn.world.consumer_times(id);
             let session = classic.map_or(session, |classic| classic.session_timeout_ms);
             turn.after(TimerKey::ConsumerSession(id.clone(), member_id.clone()), session);
             if member.state == MemberState::Unrevoked {

@@ -85,7 +85,7 @@ impl Coordinator {
         let now = &self.consumer(&id).members[&member];
         Ok(ConsumerGroupHeartbeatResponse {
             member_epoch: now.epoch,
-            heartbeat_interval_ms: world.settings.consumer_heartbeat_interval_ms,
+            heartbeat_interval_ms: world.consumer_times(&id).1,
             assignment: (joining || whole || moved).then(|| Assignment { topic_partitions: to_wire(&now.assigned) }),
             member_id: Some(member),
             ..Default::default()
@@ -222,7 +222,7 @@ impl Coordinator {
     pub(super) fn heard_of_consumer(&mut self, world: World<'_>, effects: &mut Effects, id: &Text, member: &Text) {
         let known = self.consumer(id).members.get(member);
         let classic = known.and_then(|known| known.wants.classic_member_metadata.as_ref());
-        let ms = classic.map_or(world.settings.consumer_session_timeout_ms, |classic| classic.session_timeout_ms);
+        let ms = classic.map_or_else(|| world.consumer_times(id).0, |classic| classic.session_timeout_ms);
         self.turn(world, effects).after(TimerKey::ConsumerSession(id.clone(), member.clone()), ms);
     }
 

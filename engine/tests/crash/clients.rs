@@ -52,11 +52,30 @@ impl Client {
         while steps.is_none_or(|steps| step < steps) {
             step += 1;
             if self.lenient && self.shard.check().is_err() {
-                return;
+                return self.stays_offline().await;
             }
             self.act().await;
             let pause = self.dice.magnitude(1, 2000);
             self.io.sleep(Duration::from_micros(pause)).await;
+        }
+    }
+
+    /// Holds the store to it that a fault is final: nothing more is taken or acknowledged, though the disk works again.
+    async fn stays_offline(&self) {
+        let Some((name, id)) = self.any_partition() else { return };
+        let Ok(before) = self.shard.offsets(&name) else { return };
+        for _ in 0..5 {
+            let (sent, _) = self.batch(None);
+            let appended = self.shard.append(&name, &sent, AppendOptions::default());
+            assert!(matches!(appended, Err(Error::Offline { .. })), "{name} took a batch offline: {appended:?}");
+            if before.flushed < before.end {
+                let flushed = self.shard.flushed(&name, before.end).await;
+                assert!(flushed.is_err(), "{name} was flushed up to {} offline", before.end);
+            }
+            self.io.sleep(Duration::from_millis(self.dice.below(200))).await;
+            let Some(true) = self.with(&name, id, |log| log.presence == Presence::There) else { return };
+            let after = self.shard.offsets(&name).expect("it is there");
+            assert_eq!((after.flushed, after.end), (before.flushed, before.end), "{name} moved offline");
         }
     }
 
@@ -308,6 +327,8 @@ impl Client {
                     log.take_producers(name, end.0, producers);
                 }
             }
+            // It may be done in part: what a crash leaves will tell.
+            None if self.shard.check().is_err() => {}
             None => log.cut = None,
         });
         // What was decided about the epoch is decided again by whoever cut the log.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corelog_engine::Shard;
 use corelog_engine::io::Io;
-use corelog_engine::io::sim::{Simulation, Stop, Survival};
+use corelog_engine::io::sim::{Faults, Simulation, Stop, Survival};
 
 use crate::check::{Loss, check_files, check_live, check_reopened};
 use crate::clients::{Client, observe};
@@ -19,9 +19,14 @@ const LIVES: u64 = 8;
 /// The most that one is crashed in a row while it recovers.
 const RECOVERY_CRASHES_MAX: u64 = 4;
 
+/// How many of the lives in a hundred have a disk that fails at times.
+const FAULTY_LIVES_PERCENT: u64 = 30;
+
 /// What came of a machine.
 pub struct Machine {
     pub crashes: u64,
+    /// Lives in which the disk failed and the store went offline.
+    pub offline: u64,
     pub fingerprint: u64,
 }
 
@@ -39,6 +44,7 @@ struct Lives {
     plan: Rc<Plan>,
     model: Rc<RefCell<Model>>,
     crashes: u64,
+    offline: Rc<Cell<u64>>,
     loss: Loss,
 }
 
@@ -51,12 +57,13 @@ impl Machine {
         let plan = Rc::new(Plan::new(&dice));
         let sim = Rc::new(Simulation::new(seed, plan.sim.clone()));
         let _told = Trace(sim.clone());
-        let mut lives = Lives { sim, dice, plan, model: Rc::default(), crashes: 0, loss: Loss::Unpromised };
+        let (model, offline) = (Rc::default(), Rc::default());
+        let mut lives = Lives { sim, dice, plan, model, crashes: 0, offline, loss: Loss::Unpromised };
         for number in 0..LIVES {
             life.set(number);
             lives.live();
         }
-        Machine { crashes: lives.crashes, fingerprint: lives.sim.fingerprint() }
+        Machine { crashes: lives.crashes, offline: lives.offline.get(), fingerprint: lives.sim.fingerprint() }
     }
 }
 
@@ -108,17 +115,30 @@ impl Lives {
             true => Stop::AfterOperations(self.dice.magnitude(50, busy)),
             false => Stop::After(Duration::from_micros(self.dice.magnitude(1000, 300_000))),
         };
+        let faults = self.dice.percent(FAULTY_LIVES_PERCENT).then(|| self.plan.faults(&self.dice));
         let opened = Rc::new(Cell::new(false));
         let (told, loss) = (opened.clone(), self.loss);
-        let parts = self.parts();
+        let (parts, sim, offline) = (self.parts(), self.sim.clone(), self.offline.clone());
         self.sim.run_until(stop, move |io| async move {
             let clients = parts.open(&io, loss).await;
             told.set(true);
+            let (lenient, shard) = (faults.is_some(), clients[0].shard.clone());
+            sim.set_faults(faults.unwrap_or_default());
             for client in clients {
-                io.spawn(client.run(None));
+                io.spawn(Client { lenient, ..client }.run(None));
             }
-            std::future::pending::<()>().await;
+            if !lenient {
+                std::future::pending::<()>().await;
+            }
+            while shard.check().is_ok() {
+                io.sleep(Duration::from_micros(20)).await;
+            }
+            offline.set(offline.get() + 1);
+            // The disk works again: whoever tried a second time would succeed now.
+            sim.set_faults(Faults::default());
+            io.sleep(Duration::from_secs(2)).await;
         });
+        self.sim.set_faults(Faults::default());
         match end {
             End::Kill => self.crashes += 1,
             _ => self.crash(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use corelog_engine::batch::TimestampType;
-use corelog_engine::io::sim::SimConfig;
+use corelog_engine::io::sim::{Faults, SimConfig};
 use corelog_engine::{LogConfig, StoreConfig};
 
 use crate::dice::Dice;
@@ -72,6 +72,21 @@ impl Plan {
         };
         let (clients, partitions) = (dice.between(1, 6), dice.between(1, 6));
         Plan { sim, store, weight, clients, partitions, observed: dice.percent(50) }
+    }
+
+    /// How the disk fails in one life: mostly seldom, so that much goes well before.
+    pub fn faults(&self, dice: &Dice) -> Faults {
+        let chance = |percent| if dice.percent(percent) { dice.magnitude(1000, 100_000) as u32 } else { 0 };
+        Faults {
+            read_errors: chance(20),
+            write_errors: chance(60),
+            sync_errors: chance(60),
+            short_reads: chance(30),
+            short_writes: chance(30),
+            slow: chance(30),
+            slow_time: Duration::from_millis(5),
+            ..Faults::default()
+        }
     }
 
     /// The settings of one partition.

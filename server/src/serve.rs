@@ -101,7 +101,10 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
     let (dir, node) = (settings.engine.dir.clone(), settings.broker.node);
     let identity = {
         let dir = dir.clone();
-        store.call_blocking(home, move |shard| Box::pin(async move { identify(shard.io(), &dir, node).await }))??
+        let is_fresh = store.partitions().is_empty();
+        store.call_blocking(home, move |shard| {
+            Box::pin(async move { identify(shard.io(), &dir, node, is_fresh).await })
+        })??
     };
     let image = ClusterImage::new(identity.cluster_id.as_str());
     let published = Arc::new(image.clone());
@@ -144,8 +147,9 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
     Ok(Running { addr: bound[0], metrics, broker })
 }
 
-/// The data directory's identity, which a fresh one gets.
-async fn identify(io: &Io, dir: &Path, node: NodeId) -> Result<MetaProperties> {
+/// The data directory's identity, which a fresh one gets. One with partitions is somebody's: under another cluster id clients would
+/// refuse it, or take it for what it is not.
+async fn identify(io: &Io, dir: &Path, node: NodeId, is_fresh: bool) -> Result<MetaProperties> {
     let path = dir.join(FILE_NAME);
     if io.file_len(&path).await?.is_some() {
         let identity = MetaProperties::decode(&path, &io.read_file(&path).await?)?;
@@ -153,6 +157,17 @@ async fn identify(io: &Io, dir: &Path, node: NodeId) -> Result<MetaProperties> {
         return Ok(identity);
     }
     let identity = MetaProperties::new(node, || Uuid::new_v4().as_u128());
+    if !is_fresh {
+        return Err(Error::Unsupported {
+            what: format!("{} has partitions but no {FILE_NAME}, which says whose they are", dir.display()),
+            remedy: format!(
+                "restore that file, or write it with the cluster.id that clients know; for a new cluster with these partitions: \
+                 printf '{}' > '{}'",
+                identity.encode().replace('\n', "\\n"),
+                path.display()
+            ),
+        });
+    }
     io.replace_file(&path, identity.encode().into_bytes()).await?;
     Ok(identity)
 }

@@ -56,7 +56,11 @@ impl Store {
             return Err(Error::Setting { name: "corelog.cores".into(), reason });
         }
         let made = unsynced(&config.dir, |dir| dir.exists());
-        std::fs::create_dir_all(&config.dir).map_err(|error| Error::io("create", &config.dir, None, error))?;
+        std::fs::create_dir_all(&config.dir).map_err(|error| {
+            let above = config.dir.ancestors().skip(1).find(|dir| dir.is_dir()).unwrap_or(Path::new("."));
+            let what = format!("data directory {} cannot be created: {error}", config.dir.display());
+            forbidden(above, what, &error).unwrap_or_else(|| Error::io("create", &config.dir, None, error))
+        })?;
         let lock = lock(&config.dir)?;
         let recovered = {
             let options = UringOptions { arena_bytes: 16 << 20, ..ring_options(&config, None) };
@@ -504,12 +508,9 @@ fn lock_path(dir: &Path) -> std::path::PathBuf {
 fn lock(dir: &Path) -> Result<LockFile> {
     let path = lock_path(dir);
     let mut options = std::fs::OpenOptions::new();
-    let file = options.create(true).truncate(false).write(true).open(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Error::Unsupported {
-            what: format!("data directory {} is not writable: {error}", dir.display()),
-            remedy: "give this user the right to write there, or choose another directory".into(),
-        },
-        _ => Error::io("open", &path, None, error),
+    let file = options.create(true).truncate(false).write(true).open(&path).map_err(|error| {
+        let what = format!("data directory {} is not writable: {error}", dir.display());
+        forbidden(dir, what, &error).unwrap_or_else(|| Error::io("open", &path, None, error))
     })?;
     let request =
         libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
@@ -526,6 +527,14 @@ fn lock(dir: &Path) -> Result<LockFile> {
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked { dir: dir.to_path_buf() }),
         Err(std::fs::TryLockError::Error(error)) => Err(Error::io("lock", &path, None, error)),
     }
+}
+
+/// What to do where this user may not write in `dir`; `None` where that is not the reason.
+fn forbidden(dir: &Path, what: String, error: &std::io::Error) -> Option<Error> {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let remedy = format!("give this user the right to write in {}, or choose another directory", dir.display());
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem).then_some(Error::Unsupported { what, remedy })
 }
 
 /// Removes the files of earlier shards, and, when they are gone for good, the checkpoint that says that they are of no use.

@@ -2,15 +2,21 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
-use corelog_server::protocol::ErrorCode;
+use corelog_server::protocol::delete_records::{
+    DeleteRecords, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
+use corelog_server::protocol::produce::Produce;
+use corelog_server::protocol::{ErrorCode, decode_response, encode_request};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Client, batch, values};
+use support::{BY_NAME, Client, batch, produce_request, values};
 
 fn corelog() -> Command {
     Command::new(env!("CARGO_BIN_EXE_corelog"))
@@ -109,6 +115,7 @@ fn a_start_that_cannot_be_is_one_line_and_exit_code_1() {
         (vec!["-o", "log.segment.bytes=1"], "log.segment.bytes"),
         (vec!["-o", "nonsense"], "key=value"),
         (vec!["--listen", "127.0.0.1"], "127.0.0.1"),
+        (vec!["--data-dir", "/sys/corelog/data"], "give this user the right to write in /sys, or choose another"),
         (vec!["verify", "/no/such/directory"], "/no/such/directory"),
         (vec!["verify", data_dir], "in use"),
         (vec!["dump", "/no/such/file"], "/no/such/file"),
@@ -137,4 +144,127 @@ fn damage_stops_the_start_with_its_place_and_what_to_do_and_changes_nothing() {
     let told = error.contains("corelog-checkpoint-0 at byte 0 is damaged") && error.contains("corelog verify");
     assert!(code == Some(1) && told, "{error}");
     assert_eq!(std::fs::read(&path).expect("it is there"), bytes);
+}
+
+#[test]
+fn what_was_created_and_deleted_is_so_after_a_kill() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let kill = |mut child: Child| {
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+    };
+    let (child, addr) = start(&data, &[]);
+    let mut client = Client::connect(addr);
+    let id = client.create("new", 3, &[("retention.ms", "77000000")]);
+    kill(child);
+
+    let (child, addr) = start(&data, &[]);
+    let mut client = Client::connect(addr);
+    let found = client.metadata("new");
+    assert_eq!((found.error_code, found.topic_id, found.partitions.len()), (ErrorCode::NONE, id, 3));
+    for _ in 0..5 {
+        client.produce("new", 1, batch(&["x", "y"]));
+    }
+    let partitions = vec![DeleteRecordsPartition { partition_index: 1, offset: 7 }];
+    let topics = vec![DeleteRecordsTopic { name: "new".into(), partitions }];
+    let deleted = client.call::<DeleteRecords>(2, &DeleteRecordsRequest { topics, timeout_ms: 1000 });
+    assert_eq!(deleted.topics[0].partitions[0].low_watermark, 7);
+    kill(child);
+
+    let (child, addr) = start(&data, &[]);
+    let mut client = Client::connect(addr);
+    assert_eq!(client.fetch("new", 1, 6).error_code, ErrorCode::OFFSET_OUT_OF_RANGE);
+    let data = client.fetch("new", 1, 7);
+    assert_eq!((data.error_code, data.log_start_offset, data.high_watermark), (ErrorCode::NONE, 7, 10));
+    assert_eq!(client.produce("new", 1, batch(&["z"])).base_offset, 10);
+    end(child, Signal::SIGTERM);
+}
+
+/// Produces until the broker is gone; what was acknowledged, with its offset.
+fn produce_to_the_end(addr: SocketAddr, partition: i32) -> Vec<(i64, String)> {
+    const IN_FLIGHT: usize = 20;
+    let mut client = Client::connect(addr);
+    let (mut sent, mut acknowledged) = (0, Vec::new());
+    let mut waiting = VecDeque::new();
+    loop {
+        while waiting.len() < IN_FLIGHT {
+            let value = format!("{partition}-{sent}");
+            let request = produce_request("t", partition, batch(&[&value]), -1);
+            let frame = encode_request::<Produce>(sent, "test", BY_NAME, &request).to_bytes();
+            if client.stream.write_all(&frame).is_err() {
+                break;
+            }
+            sent += 1;
+            waiting.push_back(value);
+        }
+        let Ok(frame) = client.receive_frame() else { return acknowledged };
+        let (_, response) = decode_response::<Produce>(frame, BY_NAME).expect("a good answer");
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(answer.error_code, ErrorCode::NONE, "what cannot be done any more is not answered");
+        acknowledged.push((answer.base_offset, waiting.pop_front().expect("it was sent")));
+    }
+}
+
+#[test]
+fn a_clean_end_under_load_loses_no_acknowledged_record() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let mut acknowledged: Vec<Vec<(i64, String)>> = vec![Vec::new(); 4];
+    for round in 0..3 {
+        let (child, addr) = start(&data, &["-o", "log.segment.bytes=1048576"]);
+        if round == 0 {
+            Client::connect(addr).create("t", 4, &[]);
+        }
+        let producers: Vec<_> =
+            (0..4).map(|partition| std::thread::spawn(move || produce_to_the_end(addr, partition))).collect();
+        std::thread::sleep(Duration::from_millis(400));
+        end(child, Signal::SIGTERM);
+        for (all, producer) in acknowledged.iter_mut().zip(producers) {
+            let more = producer.join().expect("no panic");
+            assert!(more.len() > 20, "there was load: {}", more.len());
+            all.extend(more);
+        }
+    }
+    let (child, addr) = start(&data, &[]);
+    let mut client = Client::connect(addr);
+    for (partition, acknowledged) in (0..).zip(acknowledged) {
+        let mut there = BTreeMap::new();
+        loop {
+            let found = values(&client.fetch("t", partition, there.len() as i64));
+            if found.is_empty() {
+                break;
+            }
+            there.extend(found);
+        }
+        for (offset, value) in acknowledged {
+            assert_eq!(there.get(&offset), Some(&value), "partition {partition} at {offset}");
+        }
+    }
+    end(child, Signal::SIGTERM);
+}
+
+#[test]
+fn a_directory_whose_identity_is_lost_is_not_given_another_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let (child, addr) = start(&data, &[]);
+    let mut client = Client::connect(addr);
+    client.create("t", 1, &[]);
+    client.produce("t", 0, batch(&["kept"]));
+    end(child, Signal::SIGTERM);
+    let path = data.join("meta.properties");
+    std::fs::remove_file(&path).expect("it is there");
+    let (code, error) = said(corelog().arg("--data-dir").arg(&data).output().expect("it runs"));
+    let told = error.lines().last().expect("a line");
+    assert!(code == Some(1) && told.starts_with("corelog: ") && told.contains("no meta.properties"), "{error}");
+    assert!(!path.exists(), "nothing was made anew");
+
+    // What it says can be done works.
+    let command = error.split_once("printf ").expect("a command").1;
+    let written = Command::new("sh").args(["-c", &format!("printf {command}")]).status().expect("it runs");
+    assert!(written.success(), "{error}");
+    let (child, addr) = start(&data, &[]);
+    assert_eq!(values(&Client::connect(addr).fetch("t", 0, 0)), [(0, "kept".to_string())]);
+    end(child, Signal::SIGTERM);
 }

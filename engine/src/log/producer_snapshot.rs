@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::log::producers::{Producer, SequencedBatch};
+use crate::log::producer::{Producer, SequencedBatch};
 use crate::types::{Offset, Position, Timestamp};
 
 /// The suffix of the file.

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::io::{Instant, Slice, Sync};
 use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, SealedGroup, Written};
-use crate::log::producers::keep_last;
+use crate::log::producer::keep_last;
 use crate::log::{IndexPoint, OpenSegment, Pending, ProducedBatch, SegmentWrite};
 use crate::shard::group_sync::GroupSync;
 use crate::shard::join::join_all;

@@ -3,7 +3,7 @@
 //! * [`serve`] starts a broker in this process; the binary and tests do no more.
 //! * [`protocol`] frames and messages; `net` sockets; `api` a handler per API.
 //! * `broker` what all of it shares; `controller` and `leaders` carry out what `corelog_replication` decides.
-//! * `groups` the coordinators of groups.
+//! * `groups` the coordinators of groups; `telemetry` what clients are asked for.
 //! * [`config`] the settings; [`command_line`] what the binary `corelog` does with its arguments.
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod net;
 mod producer_ids;
 pub mod protocol;
 mod serve;
+mod telemetry;
 mod topic_settings;
 
 pub use serve::{Running, serve};

@@ -3,6 +3,7 @@
 mod support;
 
 use corelog_server::protocol::alter_configs::{self, AlterConfigs, AlterConfigsRequest};
+use corelog_server::protocol::api_versions::{ApiVersions, ApiVersionsRequest};
 use corelog_server::protocol::consumer_group_heartbeat::{ConsumerGroupHeartbeat, ConsumerGroupHeartbeatRequest};
 use corelog_server::protocol::create_partitions::{CreatePartitions, CreatePartitionsRequest, CreatePartitionsTopic};
 use corelog_server::protocol::delete_records::{
@@ -18,6 +19,9 @@ use corelog_server::protocol::describe_topic_partitions::{
     DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
 };
 use corelog_server::protocol::find_coordinator::{FindCoordinator, FindCoordinatorRequest};
+use corelog_server::protocol::get_telemetry_subscriptions::{
+    GetTelemetrySubscriptions, GetTelemetrySubscriptionsRequest,
+};
 use corelog_server::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
 };
@@ -27,12 +31,15 @@ use corelog_server::protocol::list_offsets::{
 use corelog_server::protocol::offset_for_leader_epoch::{
     OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
+use corelog_server::protocol::push_telemetry::{PushTelemetry, PushTelemetryRequest};
 use corelog_server::protocol::update_features::{FeatureUpdateKey, UpdateFeatures, UpdateFeaturesRequest};
 use corelog_server::protocol::{ErrorCode, Text};
 use support::{Client, TestBroker, batch, values};
+use uuid::Uuid;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -167,6 +174,47 @@ fn a_groups_settings_stay_within_the_brokers_bounds() {
     };
     let beaten = client.call::<ConsumerGroupHeartbeat>(1, &beat);
     assert_eq!((beaten.error_code, beaten.heartbeat_interval_ms), (ErrorCode::NONE, 5000));
+}
+
+#[test]
+fn clients_are_asked_for_the_metrics_of_the_subscriptions_that_match_them() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    let ask = |client: &mut Client, client_instance_id| {
+        client.call::<GetTelemetrySubscriptions>(0, &GetTelemetrySubscriptionsRequest { client_instance_id })
+    };
+    let nothing = ask(&mut client, Uuid::nil());
+    let id = nothing.client_instance_id;
+    assert!(!id.is_nil() && nothing.requested_metrics.is_empty() && nothing.push_interval_ms == 300_000);
+    let push = |client: &mut Client, subscription_id| {
+        let request = PushTelemetryRequest { client_instance_id: id, subscription_id, ..Default::default() };
+        client.call::<PushTelemetry>(0, &request).error_code
+    };
+    assert_eq!(push(&mut client, nothing.subscription_id), ErrorCode::NONE);
+
+    let wrong = alter(&mut client, CLIENT_METRICS, "s", &[(SET, "match", "client=a")]);
+    assert_eq!(wrong, (ErrorCode::INVALID_CONFIG, "Illegal client matching pattern: client=a".into()));
+    let mut subscribe = |name: &str, settings: &[(&str, &str)]| {
+        let changes: Vec<_> = settings.iter().map(|(key, value)| (SET, *key, *value)).collect();
+        assert_eq!(alter(&mut client, CLIENT_METRICS, name, &changes).0, ErrorCode::NONE);
+    };
+    subscribe("mine", &[("match", "client_id=te.*"), ("metrics", "a.b,c"), ("interval.ms", "1000")]);
+    subscribe("java", &[("match", "client_software_name=apache-kafka-java"), ("metrics", "*"), ("interval.ms", "100")]);
+    subscribe("other", &[("match", "client_id=t"), ("metrics", "x"), ("interval.ms", "500")]);
+    let wanted = ask(&mut client, id);
+    assert_eq!(wanted.requested_metrics, ["a.b", "c"]);
+    assert_eq!((wanted.push_interval_ms, wanted.client_instance_id), (1000, id));
+    assert_eq!(push(&mut client, nothing.subscription_id), ErrorCode::UNKNOWN_SUBSCRIPTION_ID);
+    assert_eq!(push(&mut client, wanted.subscription_id), ErrorCode::NONE);
+
+    let software = ApiVersionsRequest {
+        client_software_name: "apache-kafka-java".into(),
+        client_software_version: "4.1.1".into(),
+        ..Default::default()
+    };
+    assert_eq!(client.call::<ApiVersions>(4, &software).error_code, ErrorCode::NONE);
+    let all = ask(&mut client, id);
+    assert_eq!((all.requested_metrics, all.push_interval_ms), (vec!["*".into()], 100));
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(super) async fn handle(call: Call, request: ApiVersionsRequest) -> ApiVersio
     {
         return ApiVersionsResponse { error_code: ErrorCode::INVALID_REQUEST, ..Default::default() };
     }
+    call.peer.is_of(&request.client_software_name, &request.client_software_version);
     let image = call.server.broker.image();
     ApiVersionsResponse { api_keys: served(), ..features(&image, call.server.broker.node) }
 }

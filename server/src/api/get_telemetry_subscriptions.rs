@@ -1,4 +1,4 @@
-//! GetTelemetrySubscriptions: nothing is wanted of clients, as at a broker that has no receiver of metrics.
+//! GetTelemetrySubscriptions: what the subscriptions that match the client want of it.
 
 use uuid::Uuid;
 
@@ -6,31 +6,27 @@ use super::Call;
 use crate::protocol::get_telemetry_subscriptions::{
     GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse,
 };
+use crate::telemetry::{Wanted, wanted};
 
-/// How often a client asks again, `ClientMetricsConfigs.INTERVAL_MS_DEFAULT`.
-const PUSH_INTERVAL_MS: i32 = 300_000;
 /// The most bytes of metrics at once (`telemetry.max.bytes`).
 pub(super) const BYTES_MAX: i32 = 1_048_576;
 /// Codecs by Kafka's id, the preferred first: zstd, lz4, gzip, snappy.
 const CODECS: [i8; 4] = [4, 3, 1, 2];
 
-pub(super) async fn handle(_: Call, request: GetTelemetrySubscriptionsRequest) -> GetTelemetrySubscriptionsResponse {
+pub(super) async fn handle(call: Call, request: GetTelemetrySubscriptionsRequest) -> GetTelemetrySubscriptionsResponse {
     let client_instance_id =
         if request.client_instance_id.is_nil() { Uuid::new_v4() } else { request.client_instance_id };
+    let image = call.server.broker.image();
+    let Wanted { subscription_id, interval_ms, metrics } =
+        wanted(&image, &call.peer, &call.client_id, client_instance_id);
     GetTelemetrySubscriptionsResponse {
         client_instance_id,
-        subscription_id: subscription_id(client_instance_id),
+        subscription_id,
         accepted_compression_types: CODECS.into(),
-        push_interval_ms: PUSH_INTERVAL_MS,
+        push_interval_ms: interval_ms,
         telemetry_max_bytes: BYTES_MAX,
         delta_temporality: true,
+        requested_metrics: metrics,
         ..Default::default()
     }
-}
-
-/// Stands for the empty set of metrics of this client; it does not change.
-pub(super) fn subscription_id(client: Uuid) -> i32 {
-    let (high, low) = client.as_u64_pair();
-    let mixed = high ^ low;
-    (mixed ^ (mixed >> 32)) as i32
 }

@@ -52,7 +52,6 @@ mod push_telemetry;
 mod sync_group;
 mod update_features;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -63,6 +62,7 @@ use crate::join::LocalFuture;
 use crate::protocol::{
     self, Api, ApiFacts, DecodeError, Frame, Reader, RequestHeader, Text, decode_body, encode_response, for_each_api,
 };
+use crate::telemetry::Peer;
 
 /// What a request comes to.
 pub(crate) enum Answer {
@@ -110,14 +110,18 @@ pub(crate) struct Call {
     correlation_id: i32,
     /// What the client calls itself.
     client_id: Text,
-    /// From where it speaks.
-    peer: IpAddr,
+    /// Who speaks.
+    peer: Rc<Peer>,
 }
 
 impl Call {
     /// The client, as groups know it.
     fn client(&self) -> Client {
-        Client { id: self.client_id.clone(), host: Text::from(format!("/{}", self.peer)), version: self.version }
+        Client {
+            id: self.client_id.clone(),
+            host: Text::from(format!("/{}", self.peer.addr.ip())),
+            version: self.version,
+        }
     }
 }
 
@@ -141,7 +145,7 @@ impl<R> From<R> for Reply<R> {
 pub(crate) fn begin(
     server: &Rc<ShardServer>,
     listener: &Rc<str>,
-    peer: IpAddr,
+    peer: &Rc<Peer>,
     frame: Bytes,
 ) -> Result<Begun, Refused> {
     let mut reader = Reader::new(frame);
@@ -151,6 +155,7 @@ pub(crate) fn begin(
         return Err(Refused::UnknownApi { key, version });
     };
     let (server, listener) = (server.clone(), listener.clone());
+    let peer = peer.clone();
     let mut call = Call { server, listener, version, correlation_id, client_id: Text::default(), peer };
     if !facts.serves(version) {
         if key == protocol::api_versions::ApiVersions::FACTS.key {

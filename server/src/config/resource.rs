@@ -12,6 +12,7 @@ use super::key::{Effect, Key, Kind, Update};
 use super::settings::Settings;
 use super::table::{broker_key, client_metrics_key, group_key, topic_key};
 use super::topic::TopicDefaults;
+use crate::telemetry;
 
 /// The settings that were changed while brokers run, of one broker.
 #[derive(Clone, Copy, Default)]
@@ -93,7 +94,10 @@ impl Settings {
             ResourceType::ClientMetrics if name.is_empty() => {
                 Err(invalid_request("Default client metrics resources are not allowed."))
             }
-            ResourceType::ClientMetrics => check_rows(configs, client_metrics_key, "client metrics configuration"),
+            ResourceType::ClientMetrics => {
+                check_rows(configs, client_metrics_key, "client metrics configuration")?;
+                telemetry::check(configs).map_err(|reason| MetadataError::new(Refusal::InvalidConfig, reason))
+            }
         }
     }
 

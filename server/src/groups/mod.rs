@@ -29,6 +29,7 @@ mod timers;
 mod turn;
 
 pub(crate) use commit::{Commit, Committer};
+pub(crate) use consumer::compile_expression;
 pub(crate) use hosted::Groups;
 pub(crate) use offsets::{Committed, OffsetsOfGroup};
 pub(crate) use place::OFFSETS_TOPIC;

@@ -26,6 +26,7 @@ use super::output::Output;
 use crate::api::{self, Answer, Answering, Begun, Refused};
 use crate::broker::ShardServer;
 use crate::join::LocalFuture;
+use crate::telemetry::Peer;
 
 /// Requests of one connection that may be unanswered before more are read.
 const IN_FLIGHT_MAX: usize = 128;
@@ -79,7 +80,7 @@ struct InFlight {
 /// A connection.
 pub(super) struct Connection<S> {
     stream: S,
-    peer: SocketAddr,
+    peer: Rc<Peer>,
     listener: Rc<str>,
     server: Rc<ShardServer>,
     input: Input,
@@ -113,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         shutdown.as_mut().enable();
         Connection {
             stream,
-            peer,
+            peer: Rc::new(Peer::new(peer)),
             listener,
             input: Input::new(server.broker.settings.broker.request_bytes_max),
             in_flight: VecDeque::new(),
@@ -136,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves it to its end.
     pub(super) async fn run(mut self) {
         let end = poll_fn(|cx| self.poll(cx)).await;
-        let (peer, unanswered) = (self.peer, self.in_flight.len());
+        let (peer, unanswered) = (self.peer.addr, self.in_flight.len());
         match end {
             End::Frame(_) | End::Refused(_) | End::Memory(_) | End::Disconnect => {
                 tracing::warn!(%peer, "connection closed: {end}")
@@ -296,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             let bytes = frame.len();
-            match api::begin(&self.server, &self.listener, self.peer.ip(), frame) {
+            match api::begin(&self.server, &self.listener, &self.peer, frame) {
                 Ok(Begun { mut answering, is_produce }) => {
                     self.produces |= is_produce;
                     // Polled now, in order of arrival: this is where a batch gets its offsets.

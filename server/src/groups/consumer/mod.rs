@@ -16,3 +16,4 @@ mod reconcile;
 mod regex;
 
 pub(super) use group::ConsumerGroup;
+pub(crate) use regex::compile as compile_expression;

@@ -11,7 +11,7 @@ const EXPRESSION_BYTES_MAX: usize = 4096;
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// Compiles an expression; the error is a sentence for the client.
-pub(super) fn compile(expression: &str) -> Result<Regex, String> {
+pub(crate) fn compile(expression: &str) -> Result<Regex, String> {
     if expression.len() > EXPRESSION_BYTES_MAX {
         return Err(format!("it has {} bytes, more than {EXPRESSION_BYTES_MAX}", expression.len()));
     }

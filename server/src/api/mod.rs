@@ -4,6 +4,8 @@
 //! `handle` in the module of the same name. An API in the table without a handler does not compile.
 
 mod errors;
+#[cfg(test)]
+mod every_version;
 mod partition;
 
 mod alter_configs;

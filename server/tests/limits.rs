@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use corelog_server::protocol::ErrorCode;
 use corelog_server::protocol::api_versions::{ApiVersions, ApiVersionsRequest};
+use corelog_server::protocol::fetch::Fetch;
 use corelog_server::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
 };
-use support::{Client, TestBroker, until};
+use support::{Client, TestBroker, batch, fetch_request, until};
 
 fn is_served(client: &mut Client) -> bool {
     let request = ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() };
@@ -59,4 +60,40 @@ fn new_connections_wait_where_there_are_too_many_in_a_second() {
     let began = Instant::now();
     assert!((0..15).all(|_| is_served(&mut broker.client())));
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+}
+
+/// The memory of this process, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it is told");
+    let kilobytes: usize = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
+    kilobytes << 10
+}
+
+#[test]
+fn clients_that_never_read_their_answers_cannot_use_up_the_memory() {
+    let broker = TestBroker::start(&[("corelog.connection.bytes", "16777216")]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    let value = "x".repeat(1_000_000);
+    for _ in 0..60 {
+        assert_eq!(client.produce("t", 0, batch(&[&value])).error_code, ErrorCode::NONE);
+    }
+    let before = resident();
+    let mut request = fetch_request("t", 0, 0);
+    request.topics[0].partitions[0].partition_max_bytes = 50 << 20;
+    let mut greedy: Vec<Client> = (0..40).map(|_| broker.client()).collect();
+    for client in &mut greedy {
+        // Several, so that there is always another one to begin.
+        for _ in 0..3 {
+            client.send::<Fetch>(12, &request);
+        }
+    }
+    let mut most = 0;
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        most = most.max(resident().saturating_sub(before));
+        assert!(is_served(&mut client));
+    }
+    assert!(most < 300 << 20, "40 clients made it hold {} MiB more", most >> 20);
 }

@@ -68,6 +68,9 @@ async fn read_or_wait(server: &Rc<ShardServer>, request: &FetchRequest, by_id: b
         let refused =
             response.responses.iter().flat_map(|topic| &topic.partitions).any(|data| data.error_code.is_error());
         let bytes_max = (request.max_bytes.max(0) as usize).min(server.broker.settings.broker.fetch_bytes_max);
+        // Many who ask for much and read nothing must not use up the memory.
+        let room = Room::reserve(server, bytes_max.min(wanted_bytes(&work)));
+        let bytes_max = room.bytes;
         let read = read_on_shards(server, &work, bytes_max).await;
         let bytes: usize = read.iter().map(|read| read.bytes).sum();
         let is_urgent = read
@@ -81,6 +84,7 @@ async fn read_or_wait(server: &Rc<ShardServer>, request: &FetchRequest, by_id: b
             }
             return response;
         }
+        drop(room);
         let seen: Vec<Offset> = read.iter().map(|read| Offset(read.data.high_watermark)).collect();
         wait_on_shards(server, work, &seen, bytes_min - bytes, deadline).await;
     }
@@ -136,8 +140,7 @@ async fn read_on_shards(server: &Rc<ShardServer>, work: &[(ShardId, Vec<Wanted>)
     {
         return read_here(server, group, bytes_max).await;
     }
-    let wanted_of = |group: &[Wanted]| group.iter().fold(0_usize, |sum, wanted| sum.saturating_add(wanted.bytes_max));
-    let wanted_bytes = work.iter().fold(0_usize, |sum, (_, group)| sum.saturating_add(wanted_of(group)));
+    let wanted_bytes = wanted_bytes(work);
     let parts = work.iter().map(|(shard, group)| -> LocalFuture<Vec<ReadOut>> {
         let share = match work.len() {
             1 => bytes_max,
@@ -152,6 +155,32 @@ async fn read_on_shards(server: &Rc<ShardServer>, work: &[(ShardId, Vec<Wanted>)
         cut_to(out.iter_mut().zip(limits).collect(), bytes_max);
     }
     out
+}
+
+fn wanted_of(group: &[Wanted]) -> usize {
+    group.iter().fold(0, |sum, wanted| sum.saturating_add(wanted.bytes_max))
+}
+
+fn wanted_bytes(work: &[(ShardId, Vec<Wanted>)]) -> usize {
+    work.iter().fold(0, |sum, (_, group)| sum.saturating_add(wanted_of(group)))
+}
+
+/// Memory of the shard's connections for records that are being read, given back when it is dropped.
+struct Room {
+    server: Rc<ShardServer>,
+    bytes: usize,
+}
+
+impl Room {
+    fn reserve(server: &Rc<ShardServer>, wanted: usize) -> Room {
+        Room { server: server.clone(), bytes: server.memory.reserve(wanted) }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.server.memory.release(self.bytes);
+    }
 }
 
 async fn read_on(server: Rc<ShardServer>, shard: ShardId, group: Vec<Wanted>, bytes_max: usize) -> Vec<ReadOut> {

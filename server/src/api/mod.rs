@@ -76,6 +76,13 @@ pub(crate) enum Answer {
     Disconnect,
 }
 
+impl Answer {
+    /// How many bytes there are to send.
+    pub(crate) fn len(&self) -> usize {
+        if let Answer::Frame(frame) = self { frame.len } else { 0 }
+    }
+}
+
 /// A request that was begun.
 pub(crate) type Answering = LocalFuture<Answer>;
 

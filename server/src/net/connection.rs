@@ -305,6 +305,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         Poll::Ready(answer) => Some(answer),
                         Poll::Pending => None,
                     };
+                    // An answer that is there before its turn is held like its request.
+                    let bytes = bytes + answer.as_ref().map_or(0, Answer::len);
                     self.in_flight_bytes += bytes;
                     self.in_flight.push_back(InFlight { answering, answer, bytes });
                     moved = true;

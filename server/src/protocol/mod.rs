@@ -80,6 +80,7 @@ pub(crate) use wire::{message, nullable_message};
 pub use writer::{Frame, Writer};
 
 /// The table of APIs: calls the macro `$each` with the module and the type of every API that is served, by key.
+#[macro_export]
 macro_rules! for_each_api {
     ($each:ident) => {
         $each! {

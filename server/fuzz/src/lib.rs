@@ -1,0 +1,6 @@
+//! What the fuzz targets check: that bytes from outside never panic, never allocate more than their bound, and mean the same
+//! after they were written again.
+
+mod allocated;
+pub mod batch;
+pub mod request;

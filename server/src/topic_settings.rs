@@ -24,6 +24,7 @@ pub(crate) fn log_config(settings: &Settings, dynamic: Dynamic<'_>, topic: &Topi
     LogConfig {
         segment_bytes: topic.segment_bytes,
         segment_ms: topic.segment_ms,
+        segment_jitter_ms: topic.segment_jitter_ms,
         index_interval_bytes: topic.index_interval_bytes,
         segment_index_bytes: topic.segment_index_bytes,
         retention_ms: topic.retention_ms,

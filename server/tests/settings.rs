@@ -140,6 +140,14 @@ fn a_mistake_is_named_with_its_place_and_the_remedy() {
             "group.consumer.max.heartbeat.interval.ms=3000",
             "server.properties:1: group.consumer.max.heartbeat.interval.ms must be greater than or equal to group.consumer.min.heartbeat.interval.ms",
         ),
+        ("log.roll.hours=1\nlog.roll.ms=0", "server.properties:2: log.roll.ms must be greater than or equal to 1"),
+        ("log.roll.jitter.ms=-1", "server.properties:1: log.roll.jitter.ms must be greater than or equal to 0"),
+        (
+            "log.retention.minutes=0",
+            "server.properties:1: log.retention.ms must be unlimited (-1) or, greater or equal to 1",
+        ),
+        ("max.connections.per.ip=0", "max.connections.per.ip can be set to zero only if"),
+        ("max.connections.per.ip.overrides=10.0.0.1", "max.connections.per.ip.overrides: it must be a list of hosts"),
         ("a=\\u12", "server.properties: line 1: \\u12 is not four hexadecimal digits"),
     ];
     for (text, expected) in cases {

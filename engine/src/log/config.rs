@@ -23,6 +23,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// `segment.ms`: a segment is rolled when its first record is older than this, in milliseconds.
     pub segment_ms: u64,
+    /// `segment.jitter.ms`: a roll by time comes up to so much earlier, by another time for each segment.
+    pub segment_jitter_ms: u64,
     /// `index.interval.bytes`: one index entry for so many bytes of log.
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: a segment is rolled when its offset index would outgrow this.
@@ -60,6 +62,7 @@ impl Default for LogConfig {
         LogConfig {
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3600 * 1000,
+            segment_jitter_ms: 0,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
             retention_ms: Some(7 * 24 * 3600 * 1000),

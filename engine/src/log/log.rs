@@ -6,8 +6,11 @@
 //! `start <= flushed <= end` and `start <= high_watermark <= end` hold always, and offsets are given out once.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::rc::Rc;
+
+use rustc_hash::FxHasher;
 
 use crate::batch::{Origin, TimestampType, ValidBatch};
 use crate::io::Io;
@@ -279,12 +282,24 @@ impl Log {
         let config = &self.config;
         let by_size = active.end().0 + batch_bytes > config.segment_bytes;
         let first = active.timestamps().0;
-        let by_time =
-            first != Timestamp::NONE && timestamp.0.saturating_sub(first.0) as i128 > i128::from(config.segment_ms);
+        let by_time = first != Timestamp::NONE
+            && timestamp.0.saturating_sub(first.0) as i128 > i128::from(config.segment_ms - self.jitter_ms());
         let (points, spilled) = active.points();
         let by_index = (points.len() + spilled) as u64 * 8 >= u64::from(config.segment_index_bytes);
         let by_offset = self.end + i64::from(last_offset_delta) - active.base() > i64::from(i32::MAX);
         by_size || by_time || by_index || by_offset
+    }
+
+    /// By how much the active segment is rolled before its time (`LogConfig.randomSegmentJitter` of Kafka): drawn from its name, which
+    /// spreads as well as chance does and comes out the same after a restart.
+    fn jitter_ms(&self) -> u64 {
+        let most = self.config.segment_jitter_ms.min(self.config.segment_ms);
+        if most == 0 {
+            return 0;
+        }
+        let mut hasher = FxHasher::default();
+        (self.dir.file_name(), self.active.base().0).hash(&mut hasher);
+        hasher.finish() % most
     }
 
     /// Begins a new segment at the log's end; the one before is completed by [`Log::sealing`].

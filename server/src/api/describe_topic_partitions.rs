@@ -13,9 +13,6 @@ use crate::protocol::describe_topic_partitions::{
 };
 use crate::protocol::{ErrorCode, Text};
 
-/// The most partitions on a page (`max.request.partition.size.limit`).
-const PARTITIONS_MAX: i32 = 2000;
-
 pub(super) async fn handle(call: Call, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     if request.cursor.as_ref().is_some_and(|cursor| cursor.partition_index < 0) {
         let refused = |topic: TopicRequest| DescribeTopicPartitionsResponseTopic {
@@ -26,6 +23,7 @@ pub(super) async fn handle(call: Call, request: DescribeTopicPartitionsRequest) 
         let topics = request.topics.into_iter().map(refused).collect();
         return DescribeTopicPartitionsResponse { topics, ..Default::default() };
     }
+    let partitions_max = call.server.broker.settings.broker.described_partitions_max;
     let image = call.server.broker.image();
     let asked: BTreeSet<&str> = request.topics.iter().map(|topic| topic.name.as_str()).collect();
     let names: Vec<&str> = match asked.is_empty() {
@@ -36,7 +34,7 @@ pub(super) async fn handle(call: Call, request: DescribeTopicPartitionsRequest) 
         Some(cursor) => (cursor.topic_name.as_str(), usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => ("", 0),
     };
-    let mut left = request.response_partition_limit.clamp(1, PARTITIONS_MAX) as usize;
+    let mut left = request.response_partition_limit.clamp(1, partitions_max) as usize;
     let mut response = DescribeTopicPartitionsResponse::default();
     for wanted in names.into_iter().filter(|name| *name >= from) {
         if left == 0 {

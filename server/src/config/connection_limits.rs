@@ -33,6 +33,16 @@ impl ConnectionLimits {
         ConnectionLimits { total, per_ip, of_ip, rate: (rate < i32::MAX as u32).then_some(rate) }
     }
 
+    /// Whether anybody can connect; the error is Kafka's sentence.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        match self.per_ip == 0 && self.of_ip.is_empty() {
+            true => Err(
+                "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set.",
+            ),
+            false => Ok(()),
+        }
+    }
+
     /// The most connections of this address.
     pub fn of(&self, ip: IpAddr) -> usize {
         self.of_ip.get(&ip.to_canonical()).copied().unwrap_or(self.per_ip)

@@ -122,7 +122,10 @@ impl Settings {
             row.check(value).map_err(invalid_request)?;
         }
         let layers = Dynamic { broker: Some(configs), cluster: None };
-        self.topic_defaults(layers).check(&ConfigMap::new()).map_err(invalid_request)
+        let defaults = self.topic_defaults(layers);
+        defaults.check_defaults().map_err(invalid_request)?;
+        self.connection_limits(layers).check().map_err(invalid_request)?;
+        defaults.check(&ConfigMap::new()).map_err(invalid_request)
     }
 }
 

@@ -56,6 +56,8 @@ pub struct BrokerSettings {
     pub fetch_sessions_max: usize,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: usize,
+    /// `max.request.partition.size.limit`.
+    pub described_partitions_max: i32,
     /// `max.connections` and what goes with it.
     pub connection_limits: ConnectionLimits,
     /// `corelog.metrics.listen`; `None` for nowhere.
@@ -103,11 +105,19 @@ impl Settings {
     /// Checks and types what was given; later values replace earlier ones.
     pub fn new(given: &[Given]) -> Result<Settings, ConfigError> {
         let (values, warnings) = Values::check(given)?;
+        let broker = values.broker()?;
+        let topics = TopicDefaults::new(|name| values.set(name).map(Into::into));
+        let contradicts = |names: &[&str], reason: &str| {
+            let name = names.iter().find(|name| values.set(name).is_some()).unwrap_or(&names[0]);
+            Err(values.invalid(name, reason.into()))
+        };
+        topics.check_defaults().or_else(|reason| contradicts(topic_time_keys(reason), reason))?;
+        broker.connection_limits.check().or_else(|reason| contradicts(&["max.connections.per.ip"], reason))?;
         Ok(Settings {
-            broker: values.broker()?,
+            broker,
             engine: values.engine()?,
             groups: values.groups()?,
-            topics: TopicDefaults::new(|name| values.set(name).map(Into::into)),
+            topics,
             given: values.given.iter().map(|(name, setting)| (name.to_string(), setting.value.clone())).collect(),
             warnings,
         })
@@ -116,6 +126,15 @@ impl Settings {
     /// The value that was given for a setting of the broker.
     pub fn given(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(|value| value.trim())
+    }
+}
+
+/// The settings of which one gave what the sentence refuses.
+fn topic_time_keys(reason: &str) -> &'static [&'static str] {
+    match reason.split(' ').next() {
+        Some("log.roll.ms") => &["log.roll.ms", "log.roll.hours"],
+        Some("log.roll.jitter.ms") => &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+        _ => &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
     }
 }
 
@@ -216,6 +235,7 @@ impl<'a> Values<'a> {
             fetch_bytes_max: self.number("fetch.max.bytes")?,
             fetch_sessions_max: self.number("max.incremental.fetch.session.cache.slots")?,
             request_bytes_max: self.number("socket.request.max.bytes")?,
+            described_partitions_max: self.number("max.request.partition.size.limit")?,
             connection_limits: ConnectionLimits::new(
                 self.number("max.connections")?,
                 self.number("max.connections.per.ip")?,

@@ -56,6 +56,8 @@ pub struct TopicConfig {
     pub segment_bytes: u64,
     /// `segment.index.bytes`.
     pub segment_index_bytes: u32,
+    /// `segment.jitter.ms`.
+    pub segment_jitter_ms: u64,
     /// `segment.ms`.
     pub segment_ms: u64,
 }
@@ -83,6 +85,22 @@ impl TopicDefaults {
     /// The default of a topic setting.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// Checks what the broker's settings give together, where their own bounds are wider (Kafka's `KafkaConfig.validateValues`); the
+    /// error is Kafka's sentence.
+    pub fn check_defaults(&self) -> Result<(), &'static str> {
+        let number = |name: &str| self.get(name).and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or_default();
+        if number("segment.ms") < 1 {
+            return Err("log.roll.ms must be greater than or equal to 1");
+        }
+        if number("segment.jitter.ms") < 0 {
+            return Err("log.roll.jitter.ms must be greater than or equal to 0");
+        }
+        if number("retention.ms") == 0 {
+            return Err("log.retention.ms must be unlimited (-1) or, greater or equal to 1");
+        }
+        Ok(())
     }
 
     /// Checks settings of a topic that were set for it; the error is a sentence for the client (INVALID_CONFIG).
@@ -135,6 +153,7 @@ impl TopicDefaults {
             retention_ms: bound("retention.ms"),
             segment_bytes: positive("segment.bytes"),
             segment_index_bytes: small("segment.index.bytes"),
+            segment_jitter_ms: positive("segment.jitter.ms"),
             segment_ms: positive("segment.ms"),
         };
         if number("min.compaction.lag.ms") > number("max.compaction.lag.ms") {
@@ -200,6 +219,7 @@ mod tests {
             retention_ms: Some(604_800_000),
             segment_bytes: 1 << 30,
             segment_index_bytes: 10 << 20,
+            segment_jitter_ms: 0,
             segment_ms: 604_800_000,
         };
         assert_eq!(config, expected);

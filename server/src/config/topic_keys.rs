@@ -106,8 +106,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         .of(&[same("log.index.size.max.bytes")]),
     Key::dynamic("segment.jitter.ms", Kind::Long(0, MAX), "0",
         "The most by which a roll by time is brought forward at random, so that segments do not roll all at once.")
-        .of(&[same("log.roll.jitter.ms"), Synonym { name: "log.roll.jitter.hours", unit: HOUR_MS }])
-        .inert(Why::Unneeded),
+        .of(&[same("log.roll.jitter.ms"), Synonym { name: "log.roll.jitter.hours", unit: HOUR_MS }]),
     Key::dynamic("segment.ms", Kind::Long(1, MAX), "604800000",
         "A segment is rolled when its first record is older than this.")
         .of(&[same("log.roll.ms"), Synonym { name: "log.roll.hours", unit: HOUR_MS }]),

@@ -241,6 +241,18 @@ fn settings(answers: &mut Answers) {
     ask("a bad rate", 4, "", &[(SET, "max.connection.creation.rate", Some("-1"))]);
     ask("bad overrides", 4, "", &[(SET, "max.connections.per.ip.overrides", Some("x"))]);
     ask("a bad number of overrides", 4, "", &[(SET, "max.connections.per.ip.overrides", Some("127.0.0.1:x"))]);
+    for (name, value) in [
+        ("log.roll.ms", "-1"),
+        ("log.roll.ms", "0"),
+        ("log.roll.jitter.ms", "-1"),
+        ("log.retention.ms", "0"),
+        ("log.retention.ms", "-5"),
+        ("log.flush.interval.ms", "-1"),
+        ("max.connections.per.ip", "0"),
+        ("log.local.retention.ms", "0"),
+    ] {
+        ask(&format!("{name}={value}"), 4, "", &[(SET, name, Some(value))]);
+    }
     ask("a type that is none", 99, "x", &[(SET, "x", Some("1"))]);
     ask("unknown setting of a group", 32, "g", &[(SET, "nope", Some("1"))]);
     ask("a group without a name", 32, "", &[(SET, "consumer.session.timeout.ms", Some("45000"))]);

@@ -11,7 +11,7 @@ tolerance_percent=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo build --quiet --release -p corelog-engine --example instructions
+cargo build --quiet --release --workspace --example instructions
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 # Each part is a function: the counts begin at its beginning and are written out at its end. (Callgrind keeps one option
 # per pattern, so there are two of them.)

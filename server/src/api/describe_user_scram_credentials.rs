@@ -1,5 +1,7 @@
 //! DescribeUserScramCredentials: nobody has a password, which is what a broker says that was never given any.
 
+use std::collections::BTreeMap;
+
 use super::Call;
 use crate::protocol::describe_user_scram_credentials::{
     DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, DescribeUserScramCredentialsResult,
@@ -10,15 +12,27 @@ pub(super) async fn handle(
     _: Call,
     request: DescribeUserScramCredentialsRequest,
 ) -> DescribeUserScramCredentialsResponse {
-    let users = request.users.into_iter().flatten();
-    let results = users.map(|user| DescribeUserScramCredentialsResult {
-        error_code: ErrorCode::RESOURCE_NOT_FOUND,
-        error_message: Some(Text::from(format!(
-            "Attempt to describe a user credential that does not exist: {}",
-            user.name
-        ))),
-        user: user.name,
-        credential_infos: Vec::new(),
+    let names: Vec<Text> = request.users.into_iter().flatten().map(|user| user.name).collect();
+    // How often each is asked for; it is answered once.
+    let mut times: BTreeMap<&Text, usize> = BTreeMap::new();
+    names.iter().for_each(|name| *times.entry(name).or_default() += 1);
+    let results = times.into_iter().map(|(name, times)| {
+        let (error_code, message) = match times {
+            1 => (
+                ErrorCode::RESOURCE_NOT_FOUND,
+                format!("Attempt to describe a user credential that does not exist: {name}"),
+            ),
+            _ => (
+                ErrorCode::DUPLICATE_RESOURCE,
+                format!("Cannot describe SCRAM credentials for the same user twice in a single request: {name}"),
+            ),
+        };
+        DescribeUserScramCredentialsResult {
+            error_code,
+            error_message: Some(Text::from(message)),
+            user: name.clone(),
+            credential_infos: Vec::new(),
+        }
     });
     DescribeUserScramCredentialsResponse { error_message: None, results: results.collect(), ..Default::default() }
 }

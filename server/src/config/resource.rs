@@ -95,7 +95,14 @@ impl Settings {
                 Err(invalid_request("Default client metrics resources are not allowed."))
             }
             ResourceType::ClientMetrics => {
-                check_rows(configs, client_metrics_key, "client metrics configuration")?;
+                // Kafka calls the request wrong here, where with groups and topics it is the setting.
+                check_rows(configs, client_metrics_key, "client metrics configuration").map_err(|error| match error
+                    .message
+                    .contains("Not a number")
+                {
+                    true => error,
+                    false => invalid_request(error.message),
+                })?;
                 telemetry::check(configs).map_err(|reason| MetadataError::new(Refusal::InvalidConfig, reason))
             }
         }

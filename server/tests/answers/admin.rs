@@ -3,9 +3,6 @@
 use corelog_engine::TopicId;
 use corelog_server::protocol::Text;
 use corelog_server::protocol::alter_configs::{self, AlterConfigs, AlterConfigsRequest};
-use corelog_server::protocol::alter_partition_reassignments::{
-    AlterPartitionReassignments, AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
-};
 use corelog_server::protocol::create_partitions::{
     CreatePartitions, CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -13,20 +10,15 @@ use corelog_server::protocol::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopics, CreateTopicsRequest,
 };
 use corelog_server::protocol::delete_topics::{DeleteTopicState, DeleteTopics, DeleteTopicsRequest};
-use corelog_server::protocol::describe_acls::{DescribeAcls, DescribeAclsRequest};
-use corelog_server::protocol::describe_cluster::{DescribeCluster, DescribeClusterRequest};
 use corelog_server::protocol::describe_configs::{DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResource};
-use corelog_server::protocol::describe_quorum::{DescribeQuorum, DescribeQuorumRequest, QuorumPartition, QuorumTopic};
 use corelog_server::protocol::describe_topic_partitions::{
     Cursor, DescribeTopicPartitions, DescribeTopicPartitionsRequest, TopicRequest,
 };
-use corelog_server::protocol::elect_leaders::{ElectLeaders, ElectLeadersRequest, TopicPartitions};
 use corelog_server::protocol::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
 };
 use corelog_server::protocol::list_config_resources::{ListConfigResources, ListConfigResourcesRequest};
 use corelog_server::protocol::metadata::{Metadata, MetadataRequest, MetadataRequestTopic};
-use corelog_server::protocol::update_features::{FeatureUpdateKey, UpdateFeatures, UpdateFeaturesRequest};
 
 use super::Answers;
 
@@ -35,7 +27,6 @@ pub fn ask(answers: &mut Answers) {
     grow_and_delete(answers);
     describe(answers);
     settings(answers);
-    cluster(answers);
 }
 
 fn topic(name: &str, partitions: i32) -> CreatableTopic {
@@ -256,7 +247,12 @@ fn settings(answers: &mut Answers) {
     ask("a type that is none", 99, "x", &[(SET, "x", Some("1"))]);
     ask("unknown setting of a group", 32, "g", &[(SET, "nope", Some("1"))]);
     ask("a group without a name", 32, "", &[(SET, "consumer.session.timeout.ms", Some("45000"))]);
+    ask("unknown client metrics", 16, "m", &[(SET, "nope", Some("1"))]);
     ask("client metrics without a name", 16, "", &[(SET, "interval.ms", Some("1000"))]);
+    ask("an interval too short", 16, "m", &[(SET, "interval.ms", Some("1"))]);
+    ask("an interval that is no number", 16, "m", &[(SET, "interval.ms", Some("soon"))]);
+    ask("a match that is none", 16, "m", &[(SET, "match", Some("x=y"))]);
+    ask("a match that is no expression", 16, "m", &[(SET, "match", Some("client_id=("))]);
 
     let mut replace = |what: &str, resource_type, name: &str, key: &str, value: Option<&str>| {
         let configs = vec![alter_configs::AlterableConfig { name: key.into(), value: value.map(Text::from) }];
@@ -281,69 +277,4 @@ fn settings(answers: &mut Answers) {
         1,
         ListConfigResourcesRequest { resource_types: vec![99] },
     );
-}
-
-fn cluster(answers: &mut Answers) {
-    let partitions =
-        |name: &str, partitions: &[i32]| TopicPartitions { topic: name.into(), partitions: partitions.to_vec() };
-    for (what, election_type, topics) in [
-        ("unknown topic", 0, vec![partitions("nowhere", &[0])]),
-        ("unknown partition", 0, vec![partitions("plain", &[9, -1])]),
-        ("not needed", 0, vec![partitions("plain", &[0])]),
-        ("not needed, unclean", 1, vec![partitions("plain", &[0])]),
-        ("a type that is none", 9, vec![partitions("plain", &[0])]),
-    ] {
-        let request = ElectLeadersRequest { election_type, topic_partitions: Some(topics), timeout_ms: 1000 };
-        answers.ask::<ElectLeaders>(what, 2, request);
-    }
-    for (what, name, partition_index, replicas) in [
-        ("unknown topic", "nowhere", 0, Some(vec![1])),
-        ("unknown partition", "plain", 9, Some(vec![1])),
-        ("an unknown broker", "plain", 0, Some(vec![9])),
-        ("a broker twice", "plain", 0, Some(vec![1, 1])),
-        ("no broker", "plain", 0, Some(vec![])),
-        ("a negative broker", "plain", 0, Some(vec![-1])),
-        ("nothing to give up", "plain", 0, None),
-    ] {
-        let partitions = vec![ReassignablePartition { partition_index, replicas }];
-        let topics = vec![ReassignableTopic { name: name.into(), partitions }];
-        let request = AlterPartitionReassignmentsRequest { topics, ..Default::default() };
-        answers.ask::<AlterPartitionReassignments>(what, 1, request);
-    }
-    let feature = |feature: &str, max_version_level, upgrade_type| UpdateFeaturesRequest {
-        feature_updates: vec![FeatureUpdateKey {
-            feature: feature.into(),
-            max_version_level,
-            upgrade_type,
-            ..Default::default()
-        }],
-        validate_only: true,
-        ..Default::default()
-    };
-    answers.ask::<UpdateFeatures>("unknown feature", 1, feature("no.such", 1, 1));
-    answers.ask::<UpdateFeatures>("a level too high", 1, feature("group.version", 99, 1));
-    answers.ask::<UpdateFeatures>("a level below", 1, feature("group.version", -1, 1));
-    answers.ask::<UpdateFeatures>("down as up", 1, feature("group.version", 0, 1));
-    answers.ask::<UpdateFeatures>("a type that is none", 1, feature("group.version", 1, 9));
-    answers.ask::<DescribeAcls>(
-        "no authorizer",
-        3,
-        DescribeAclsRequest {
-            resource_type_filter: 1,
-            pattern_type_filter: 1,
-            operation: 1,
-            permission_type: 1,
-            ..Default::default()
-        },
-    );
-    answers.ask::<DescribeCluster>(
-        "a kind of node that is none",
-        1,
-        DescribeClusterRequest { endpoint_type: 9, ..Default::default() },
-    );
-    let quorum = |name: &str, partition_index| DescribeQuorumRequest {
-        topics: vec![QuorumTopic { topic_name: name.into(), partitions: vec![QuorumPartition { partition_index }] }],
-    };
-    answers.ask::<DescribeQuorum>("another topic", 2, quorum("plain", 0));
-    answers.ask::<DescribeQuorum>("another partition", 2, quorum("__cluster_metadata", 1));
 }

@@ -51,6 +51,8 @@ pub fn ask(answers: &mut Answers) {
     classic(answers);
     offsets(answers);
     consumer(answers);
+    member(answers);
+    consumer_member(answers);
 }
 
 fn classic(answers: &mut Answers) {
@@ -201,4 +203,152 @@ fn consumer(answers: &mut Answers) {
     beat("a static one who leaves", &|request| (request.member_epoch, request.instance_id) = (-2, Some("i".into())));
     beat("an empty rack", &|request| request.rack_id = Some("".into()));
     beat("an empty instance", &|request| request.instance_id = Some("".into()));
+}
+
+/// A classic group with one member, and what it and others may not ask of it.
+fn member(answers: &mut Answers) {
+    let join = |member: &str, kind: &str, protocol: &str| JoinGroupRequest {
+        group_id: "live".into(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        member_id: member.into(),
+        group_instance_id: Some("static".into()),
+        protocol_type: kind.into(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: protocol.to_string().into(),
+            metadata: Bytes::from_static(b"m"),
+        }],
+        ..Default::default()
+    };
+    let client = answers.client();
+    let joined = client.call::<JoinGroup>(9, &join("", "test", "p"));
+    assert_eq!(joined.error_code, ErrorCode::NONE);
+    let me = joined.member_id.to_string();
+    let sync = |generation: i32, member: &str, kind: &str, protocol: &str| SyncGroupRequest {
+        group_id: "live".into(),
+        generation_id: generation,
+        member_id: member.into(),
+        group_instance_id: Some("static".into()),
+        protocol_type: Some(kind.into()),
+        protocol_name: Some(protocol.into()),
+        ..Default::default()
+    };
+    answers.ask::<SyncGroup>("another generation", 5, sync(9, &me, "test", "p"));
+    answers.ask::<SyncGroup>("another kind", 5, sync(joined.generation_id, &me, "other", "p"));
+    answers.ask::<SyncGroup>("another protocol", 5, sync(joined.generation_id, &me, "test", "q"));
+    answers.ask::<SyncGroup>("a fenced instance", 5, sync(joined.generation_id, "other", "test", "p"));
+    assert_eq!(
+        answers.client().call::<SyncGroup>(5, &sync(joined.generation_id, &me, "test", "p")).error_code,
+        ErrorCode::NONE
+    );
+    answers.ask::<JoinGroup>("a fenced instance", 9, join("other", "test", "p"));
+    answers.ask::<JoinGroup>("another kind", 9, JoinGroupRequest { group_instance_id: None, ..join("", "other", "p") });
+    answers.ask::<JoinGroup>(
+        "no common protocol",
+        9,
+        JoinGroupRequest { group_instance_id: None, ..join("", "test", "q") },
+    );
+    for (what, generation, member, instance) in [
+        ("another generation", 9, &*me, None),
+        ("unknown member", joined.generation_id, "other", None),
+        ("a fenced instance", joined.generation_id, "other", Some("static")),
+        ("an unknown instance", joined.generation_id, &me, Some("nobody")),
+        ("as it should be", joined.generation_id, &me, Some("static")),
+    ] {
+        let beat = HeartbeatRequest {
+            group_id: "live".into(),
+            generation_id: generation,
+            member_id: member.into(),
+            group_instance_id: instance.map(Into::into),
+        };
+        answers.ask::<Heartbeat>(what, 4, beat);
+        let partition = OffsetCommitRequestPartition { committed_offset: 1, ..Default::default() };
+        let topics =
+            vec![OffsetCommitRequestTopic { name: "plain".into(), partitions: vec![partition], ..Default::default() }];
+        let commit = OffsetCommitRequest {
+            group_id: "live".into(),
+            generation_id_or_member_epoch: generation,
+            member_id: member.into(),
+            group_instance_id: instance.map(Into::into),
+            topics,
+            ..Default::default()
+        };
+        answers.ask::<OffsetCommit>(what, 9, commit);
+    }
+    answers.ask::<DeleteGroups>("one with members", 2, DeleteGroupsRequest { groups_names: vec!["live".into()] });
+    let leave = |member: &str, instance: Option<&str>| LeaveGroupRequest {
+        group_id: "live".into(),
+        members: vec![MemberIdentity {
+            member_id: member.into(),
+            group_instance_id: instance.map(Into::into),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    answers.ask::<LeaveGroup>("a fenced instance", 5, leave("other", Some("static")));
+    answers.ask::<LeaveGroup>("an unknown instance", 5, leave("", Some("nobody")));
+    answers.ask::<LeaveGroup>("by its instance", 5, leave("", Some("static")));
+}
+
+/// A consumer group with one member, and what it and others may not ask of it.
+fn consumer_member(answers: &mut Answers) {
+    let beat = |member: &str, epoch: i32| ConsumerGroupHeartbeatRequest {
+        group_id: "consumers".into(),
+        member_id: member.into(),
+        member_epoch: epoch,
+        instance_id: Some("static".into()),
+        rebalance_timeout_ms: 30_000,
+        subscribed_topic_names: Some(vec!["plain".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    let joined = answers.client().call::<ConsumerGroupHeartbeat>(1, &beat("member-1", 0));
+    assert_eq!((joined.error_code, joined.member_epoch), (ErrorCode::NONE, 1), "{:?}", joined.error_message);
+    answers.ask::<ConsumerGroupHeartbeat>("another member as the same instance", 1, beat("member-2", 0));
+    answers.ask::<ConsumerGroupHeartbeat>("an epoch to come", 1, beat("member-1", 9));
+    answers.ask::<ConsumerGroupHeartbeat>("a fenced instance", 1, beat("member-2", 1));
+    let other = ConsumerGroupHeartbeatRequest { instance_id: None, ..beat("member-3", 1) };
+    answers.ask::<ConsumerGroupHeartbeat>("an unknown member", 1, other);
+    for (what, epoch, member) in
+        [("another epoch", 9, "member-1"), ("an unknown member", 1, "member-3"), ("no member", -1, "")]
+    {
+        let partition = OffsetCommitRequestPartition { committed_offset: 1, ..Default::default() };
+        let topics =
+            vec![OffsetCommitRequestTopic { name: "plain".into(), partitions: vec![partition], ..Default::default() }];
+        let commit = OffsetCommitRequest {
+            group_id: "consumers".into(),
+            generation_id_or_member_epoch: epoch,
+            member_id: member.into(),
+            topics,
+            ..Default::default()
+        };
+        answers.ask::<OffsetCommit>(what, 9, commit.clone());
+        answers.ask::<OffsetCommit>(what, 8, commit);
+        let member_id = (!member.is_empty()).then(|| member.into());
+        let topics =
+            vec![OffsetFetchRequestTopics { name: "plain".into(), partition_indexes: vec![0], ..Default::default() }];
+        let group = OffsetFetchRequestGroup {
+            group_id: "consumers".into(),
+            member_id,
+            member_epoch: epoch,
+            topics: Some(topics),
+        };
+        answers.ask::<OffsetFetch>(what, 9, OffsetFetchRequest { groups: vec![group], ..Default::default() });
+    }
+    let request = DescribeGroupsRequest { groups: vec!["consumers".into()], ..Default::default() };
+    answers.ask::<DescribeGroups>("one of consumers", 6, request);
+    let classic = JoinGroupRequest {
+        group_id: "consumers".into(),
+        session_timeout_ms: 30_000,
+        rebalance_timeout_ms: 30_000,
+        protocol_type: "connect".into(),
+        protocols: vec![JoinGroupRequestProtocol { name: "p".into(), metadata: Bytes::from_static(b"m") }],
+        ..Default::default()
+    };
+    answers.ask::<JoinGroup>("another kind among consumers", 9, classic);
+    answers.ask::<DeleteGroups>(
+        "one with consumers",
+        2,
+        DeleteGroupsRequest { groups_names: vec!["consumers".into()] },
+    );
 }

@@ -9,6 +9,7 @@
 mod support;
 
 mod admin;
+mod cluster;
 mod groups;
 mod records;
 
@@ -81,6 +82,7 @@ fn settled(answer: &str) -> String {
     let rules = [
         (r#"error_message: (None|Some\("([^"\\]|\\.)*"\)),? ?"#, ""),
         (r#"batch_index_error_message: (None|Some\("([^"\\]|\\.)*"\))"#, ""),
+        (r#""test-[0-9A-Za-z_-]{20,}""#, "\"test-some\""),
         // That of a batch which is there already is its own.
         (r"log_append_time_ms: \d+", "log_append_time_ms: some"),
         (r"throttle_time_ms: \d+,? ?", ""),
@@ -104,6 +106,7 @@ fn bad_requests_get_what_apache_kafka_answers() {
     let mut answers = Answers { client: Client::connect(addr), lines: Vec::new(), told: String::new() };
     records::ask(&mut answers);
     admin::ask(&mut answers);
+    cluster::ask(&mut answers);
     groups::ask(&mut answers);
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/answers.txt");

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes from the seeds in corpus/, all targets at a time: README.md beside this file says what they check.
 #
-#   run.sh [--seconds N] [TARGET]...    targets: requests batches; N: 60
+#   run.sh [--seconds N] [TARGET]...    targets: requests batches broker; N: 60
 #
 # What it finds on the way is kept in $CORELOG_FUZZ ($TMPDIR/corelog-fuzz), and is where the next run begins.
 set -euo pipefail
@@ -12,11 +12,11 @@ die() { printf 'run.sh: %s\n' "$*" >&2; exit 2; }
 while [ $# -gt 0 ]; do
     case $1 in
         --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
-        requests | batches) targets+=("$1"); shift ;;
+        requests | batches | broker) targets+=("$1"); shift ;;
         *) die "there is no target $1" ;;
     esac
 done
-[ ${#targets[@]} -gt 0 ] || targets=(requests batches)
+[ ${#targets[@]} -gt 0 ] || targets=(requests batches broker)
 found=${CORELOG_FUZZ:-${TMPDIR:-/tmp}/corelog-fuzz}
 
 # What replaces the flags of .cargo/config.toml would take the coverage with it.
@@ -26,10 +26,21 @@ built=$(cargo metadata --format-version 1 --no-deps --locked | sed -E 's/.*"targ
 built=$built/$(rustc -vV | sed -n 's/^host: //p')/release
 
 pids=()
-trap 'kill "${pids[@]}" 2> /dev/null || true' EXIT
+# The data of the broker: in memory where there is room to, since what is fuzzed is not the disk.
+data=$(mktemp -d -p /dev/shm 2> /dev/null || mktemp -d)
+finish() {
+    kill "${pids[@]}" 2> /dev/null || true
+    wait
+    rm -rf "$data"
+}
+trap finish EXIT
+trap 'exit 1' INT TERM
 for target in "${targets[@]}"; do
     mkdir -p "$found/$target"
-    "$built/$target" "$found/$target" "corpus/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
+    # The broker takes what `requests` takes.
+    seeds=corpus/$target timeout=10
+    [ "$target" != broker ] || seeds=corpus/requests timeout=60
+    TMPDIR=$data "$built/$target" "$found/$target" "$seeds" -max_total_time="$seconds" -timeout="$timeout" -rss_limit_mb=2048 \
         -artifact_prefix="$found/$target-" -print_final_stats=1 -verbosity=1 > "$found/$target.log" 2>&1 < /dev/null &
     pids+=($!)
 done

@@ -2,7 +2,7 @@
 
 use corelog_replication::metadata::ConfigMap;
 
-use crate::config::key::{Key, Kind};
+use crate::config::key::{Effect, Key, Kind, Why};
 use crate::config::resource::{Dynamic, is_changeable};
 use crate::config::{Settings, table};
 
@@ -72,9 +72,10 @@ pub(crate) fn topic(settings: &Settings, dynamic: Dynamic<'_>, overrides: &Confi
     described.collect()
 }
 
-/// Every setting of a broker that runs.
+/// Every setting of a broker that runs; not what Kafka 4 does not have any more, unless somebody set it.
 pub(crate) fn broker(settings: &Settings, dynamic: Dynamic<'_>) -> Vec<Described> {
-    let described = table::broker_keys().map(|key| {
+    let is_told = |key: &&Key| key.effect != Effect::Inert(Why::Removed) || settings.given(key.name).is_some();
+    let described = table::broker_keys().filter(is_told).map(|key| {
         let value = dynamic.get(key.name).or(settings.given(key.name)).or(key.default).map(|value| shown(key, value));
         described(key, value, broker_synonyms(settings, dynamic, key.name), !is_changeable(key))
     });
@@ -103,13 +104,17 @@ pub(crate) fn other(
     overrides: &ConfigMap,
 ) -> Vec<Described> {
     let described = keys.iter().map(|key| {
-        // The broker's setting is the group's default, but is not told as a synonym.
+        // The broker's setting is the group's default, but is not told as a synonym by its own name.
         let of_broker =
             key.synonyms.iter().find_map(|synonym| dynamic.get(synonym.name).or(settings.given(synonym.name)));
         let set = overrides.get(key.name).map(|value| &**value);
         let value = set.or(of_broker).or(key.default).map(|value| shown(key, value));
-        let synonyms = set.map(|_| Synonym { name: key.name, value: value.clone(), source });
-        described(key, value, synonyms.into_iter().collect(), false)
+        let mut synonyms = Vec::from_iter(set.map(|_| Synonym { name: key.name, value: value.clone(), source }));
+        if source == ConfigSource::Group {
+            let default = of_broker.or(key.default).map(|value| shown(key, value));
+            synonyms.push(Synonym { name: key.name, value: default, source: ConfigSource::Default });
+        }
+        described(key, value, synonyms, false)
     });
     described.collect()
 }
@@ -220,5 +225,22 @@ mod tests {
         assert!(password.synonyms.iter().all(|synonym| synonym.value.is_none()));
         assert!(find(&described, "num.partitions").read_only && find(&described, "listeners").read_only);
         assert!(!find(&described, "log.retention.ms").read_only);
+        assert!(!described.iter().any(|setting| setting.key.name == "zookeeper.connect"), "Kafka 4 has none");
+    }
+
+    #[test]
+    fn a_groups_setting_tells_its_default_beside_what_was_set() {
+        let settings =
+            Settings::new(&[Given::from_flag("t", "group.consumer.session.timeout.ms", "50000")]).expect("good");
+        let set = layer(&[("consumer.heartbeat.interval.ms", "6000")]);
+        let source = ConfigSource::Group;
+        let described = other(&settings, Dynamic::default(), table::group_keys(), source, &set);
+        let of = |name: &str| {
+            let found = find(&described, name);
+            found.synonyms.iter().map(|s| (s.value.clone().unwrap_or_default(), s.source)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("consumer.session.timeout.ms"), [("50000".into(), ConfigSource::Default)]);
+        let expected = [("6000".into(), source), ("5000".into(), ConfigSource::Default)];
+        assert_eq!(of("consumer.heartbeat.interval.ms"), expected);
     }
 }

@@ -63,7 +63,8 @@ pub fn run(run: &mut Run, arguments: &AppendArguments) -> Result<Part> {
     ])?;
     embedded.settle()?;
     run.progress.doing("writing segments once, so that the store recycles them");
-    for (names, segments) in [(&plain, 3), (&durable, 1)] {
+    // The second time the open segment is a recycled one as well: else the first round would write into fresh blocks.
+    for (names, segments) in [(&plain, 2), (&plain, 1), (&durable, 1), (&durable, 1)] {
         let warm = AppendLoad {
             names: names.clone(),
             batch: payload::batch(arguments.record_bytes, MIB),

@@ -127,6 +127,8 @@ async fn truncate(io: &Io, shard: &Rc<Shard>, partition: i32, outside: &Shared) 
     }
     {
         let known = &mut outside.borrow_mut().partitions[partition as usize];
+        // Records that the power kept from being dropped may be cut as well.
+        known.start = offsets.start.0;
         // A cut goes to the start of a batch.
         known.flushed = known.flushed.min(to - 6).max(known.start);
     }

@@ -61,6 +61,7 @@ fn open_and_fill(dir: &Path) -> Store {
     store
 }
 
+/// Copies a directory, but for what an open store took away meanwhile.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a directory") {
@@ -69,7 +70,10 @@ fn copy(from: &Path, to: &Path) {
         if entry.file_type().expect("a type").is_dir() {
             copy(&entry.path(), &target);
         } else {
-            std::fs::copy(entry.path(), target).expect("a copy");
+            match std::fs::copy(entry.path(), target) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.expect("a copy")),
+            }
         }
     }
 }

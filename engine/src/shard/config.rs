@@ -29,7 +29,7 @@ pub struct StoreConfig {
     pub direct_bytes_min: u64,
     /// Segment writes are made of so many bytes.
     pub write_bytes: u64,
-    /// Segment writes of one shard under way at once.
+    /// Segment writes of one shard under way at once; fewer while groups are committed.
     pub writes_in_flight_max: usize,
     /// Bytes that may wait for the disk, per shard; more are refused for the moment.
     pub backlog_bytes_max: u64,
@@ -55,7 +55,7 @@ impl StoreConfig {
             producer_expiry_check_ms: 600_000,
             direct_bytes_min: 256 << 10,
             write_bytes: 1 << 20,
-            writes_in_flight_max: 8,
+            writes_in_flight_max: 32,
             backlog_bytes_max: 64 << 20,
             direct: true,
             index_cache_bytes: 64 << 20,

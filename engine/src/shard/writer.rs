@@ -12,6 +12,9 @@ use crate::shard::producer_files::snapshot_path;
 use crate::shard::shard::Shard;
 use crate::types::{BLOCK_BYTES, Offset, Position};
 
+/// Segment writes of a shard under way at once while groups are committed.
+const WRITES_BESIDE_COMMITS_MAX: usize = 8;
+
 /// How long a full disk is left alone before it is tried again.
 pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
 
@@ -45,7 +48,7 @@ impl Shard {
             if self.failed().is_err() || partition.is_deleted() {
                 return;
             }
-            if self.writes_in_flight.get() >= self.config.writes_in_flight_max {
+            if self.writes_in_flight.get() >= self.writes_at_once() {
                 if !partition.wants_write.replace(true) {
                     self.writes_wanted.borrow_mut().push_back(partition.clone());
                 }
@@ -71,6 +74,13 @@ impl Shard {
                 }
             });
         }
+    }
+
+    /// Segment writes that may be under way now. Many keep a device busy that completes what it was given all at once; a commit
+    /// would have to wait behind them.
+    fn writes_at_once(&self) -> usize {
+        let most = self.config.writes_in_flight_max;
+        if self.commits_lately() { most.min(WRITES_BESIDE_COMMITS_MAX) } else { most }
     }
 
     /// Writes whole blocks to a segment and applies the outcome.

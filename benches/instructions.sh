@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Counts the instructions of the parts of the engine that only the processor works on, with callgrind, and compares with
 # the counts in instructions.txt: a part that differs by more than 1 % fails. Run with --update to write the counts of
-# now; the commit that does so says why they changed. Needs valgrind. The feature avx512-crc stays off: valgrind has no
-# AVX-512.
+# now; the commit that does so says why they changed. Needs valgrind, which has no AVX-512: checksums are counted as they are
+# made without it.
 set -euo pipefail
 cd "$(dirname "$0")"
 known=instructions.txt

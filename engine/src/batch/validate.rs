@@ -13,7 +13,7 @@ use crate::batch::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType,
 use crate::batch::records::RawRecord;
 use crate::batch::varint::Reader;
 use crate::batch::walk::walk;
-use crate::checksum::crc32c;
+use crate::checksum::{crc32c, crc32c_append};
 use crate::types::{Epoch, Offset, Timestamp};
 
 /// `max.message.bytes` where it is not set.
@@ -209,7 +209,7 @@ impl<'a> ValidBatch<'a> {
         if log_append_time.is_some() || self.header_stale {
             self.put_time(&mut header, log_append_time);
             let crc = crc32c(&header[at::ATTRIBUTES..]);
-            let crc = crc32c::crc32c_append(crc, &self.bytes[HEADER_BYTES..]);
+            let crc = crc32c_append(crc, &self.bytes[HEADER_BYTES..]);
             put(&mut header, at::CRC, crc.to_be_bytes());
         }
         header

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use crate::checksum::{crc32c, crc32c_append};
 use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::journal::cursor::Cursor;
@@ -195,7 +196,7 @@ impl Checkpoint {
 
 /// The checksum over all of the file but the checksum itself. Its place and rule hold for every version.
 fn checksum(bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
+    crc32c_append(crc32c(&bytes[..12]), &bytes[16..])
 }
 
 impl PartitionState {

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::checksum::{crc32c, crc32c_append};
 use crate::journal::cursor::Cursor;
 use crate::journal::entry::{ENTRY_HEAD_BYTES, Entry, OwnedEntry};
 use crate::types::{BLOCK_BYTES, Position};
@@ -145,7 +146,7 @@ impl GroupHeader {
 
 /// The checksum over all of the header but the checksum itself. Its place and rule hold for every version.
 fn header_crc(header: &[u8; GROUP_HEADER_BYTES]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..])
+    crc32c_append(crc32c(&header[..12]), &header[16..])
 }
 
 /// Fills memory with the entries of one group. Each entry is copied once and checksummed while it is in the cache.
@@ -182,7 +183,7 @@ impl GroupEncoder {
         }
         let out = &mut memory[self.filled..end];
         entry.encode(out);
-        self.crc = crc32c::crc32c_append(self.crc, out);
+        self.crc = crc32c_append(self.crc, out);
         self.filled = end;
         self.count += 1;
         true
@@ -206,7 +207,7 @@ pub fn parse_group(bytes: &Bytes) -> Result<(GroupHeader, GroupEntries), NotAGro
         return Err(NotAGroup::EntriesChecksum);
     }
     let entries = bytes.slice(GROUP_HEADER_BYTES..header.length as usize);
-    if crc32c::crc32c(&entries) != header.entries_crc {
+    if crc32c(&entries) != header.entries_crc {
         return Err(NotAGroup::EntriesChecksum);
     }
     Ok((header, GroupEntries { total: entries.len(), rest: entries, left: header.count }))
@@ -393,7 +394,7 @@ mod tests {
                 let length = (u32::from_le_bytes(*bytes[48..].first_chunk().unwrap()) as usize).clamp(64, bytes.len());
                 bytes[..8].copy_from_slice(&GROUP_MAGIC);
                 bytes[8..12].copy_from_slice(&[1, 0, 0, 0]);
-                let crc = crc32c::crc32c(&bytes[64..length]);
+                let crc = crc32c(&bytes[64..length]);
                 bytes[56..60].copy_from_slice(&crc.to_le_bytes());
                 let crc = header_crc(bytes.first_chunk().unwrap());
                 bytes[12..16].copy_from_slice(&crc.to_le_bytes());

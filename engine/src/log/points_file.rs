@@ -3,6 +3,7 @@
 //! Each record of 32 bytes has a checksum of its own that binds the segment, so that the file is written without a sync: what a
 //! power cut leaves of it is either right or seen to be missing, and then the segment is scanned. See `docs/format.md`.
 
+use crate::checksum::{crc32c, crc32c_append};
 use crate::journal::IndexPoint;
 use crate::types::{Offset, Position, Timestamp};
 
@@ -53,7 +54,7 @@ fn relative(base: Offset, offset: Offset) -> u32 {
 }
 
 fn crc(base: Offset, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&base.0.to_le_bytes()), bytes)
+    crc32c_append(crc32c(&base.0.to_le_bytes()), bytes)
 }
 
 #[cfg(test)]

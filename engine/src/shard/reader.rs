@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::batch::BatchHeader;
+use crate::checksum::crc32c_append;
 use crate::error::{Error, Result};
 use crate::io::{File, Slice};
 use crate::log::{LogOffsets, Place, SealedSegment, SegmentIndex, Slices, decode_points};
@@ -370,7 +371,7 @@ impl Shard {
         let from = position + CRC_FROM as u64;
         let to = position + header.size_bytes() as u64;
         let parts = stream.slices(from, to);
-        parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part)) == header.crc
+        parts.iter().fold(0, |crc, part| crc32c_append(crc, part)) == header.crc
     }
 
     /// The length of a sealed segment.

@@ -1,6 +1,7 @@
 //! Reads a segment batch by batch, to make its indexes anew or to find where it ends.
 
 use crate::batch::BatchHeader;
+use crate::checksum::crc32c_append;
 use crate::error::Result;
 use crate::io::{File, Io};
 use crate::journal::IndexPoint;
@@ -69,7 +70,7 @@ impl Scanned {
         if self.epochs.last().is_none_or(|last| last.0 != header.leader_epoch) && header.leader_epoch.0 >= 0 {
             self.epochs.push((header.leader_epoch, header.base_offset));
         }
-        self.chain_crc = crc32c::crc32c_append(self.chain_crc, &header.crc.to_be_bytes());
+        self.chain_crc = crc32c_append(self.chain_crc, &header.crc.to_be_bytes());
         self.end += header.size_bytes() as u64;
         self.next_offset = header.next_offset();
     }
@@ -120,7 +121,7 @@ pub(super) async fn scan_file(
         }
         if checked {
             let parts = stream.slices(scanned.end + 21, end);
-            if parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part)) != header.crc {
+            if parts.iter().fold(0, |crc, part| crc32c_append(crc, part)) != header.crc {
                 scanned.cut = true;
                 break;
             }

@@ -40,17 +40,14 @@ pub fn check(frame: &[u8]) {
     let mut stream = served.stream.take().unwrap_or_else(|| connect(&served.running));
     let sent = stream.write_all(&(frame.len() as u32).to_be_bytes()).and_then(|()| stream.write_all(frame));
     let answered = sent.is_ok() && answer(&mut stream, ANSWER_WAIT).is_ok();
-    if answered && served.frames % 16 != 0 {
+    if answered && !served.frames.is_multiple_of(16) {
         served.stream = Some(stream);
         return;
     }
     drop(stream);
     let mut stream = connect(&served.running);
-    let request = api_versions::ApiVersionsRequest {
-        client_software_name: "fuzz".into(),
-        client_software_version: "1".into(),
-        ..Default::default()
-    };
+    let request =
+        api_versions::ApiVersionsRequest { client_software_name: "fuzz".into(), client_software_version: "1".into() };
     let asked =
         encode_request::<api_versions::ApiVersions>(1, "fuzz", api_versions::ApiVersions::FACTS.version_max, &request);
     stream.write_all(&asked.to_bytes()).expect("it serves");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Given, Settings};
-use crate::protocol::{self, APIS, Api, api_facts, decode_response, encode_request, for_each_api};
+use crate::protocol::{self, Api, api_facts, decode_response, encode_request, for_each_api};
 
 const CORRELATION_ID: i32 = 77;
 
@@ -91,6 +91,5 @@ fn every_version_that_is_advertised_is_answered_and_one_beyond_is_refused() {
         client.0.write_all(&[&(header.len() as u32).to_be_bytes()[..], &header].concat()).expect("open");
         assert_eq!(client.receive(), None, "there is no API {key}");
     }
-    assert_eq!(APIS.len(), 45, "the APIs of the table were all asked");
     broker.shutdown().expect("a clean end");
 }

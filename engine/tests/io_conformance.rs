@@ -264,6 +264,16 @@ cases! {
         assert!(io.modified(&dir).await.expect("a time").0 > 1_600_000_000_000);
     }
 
+    async fn all_of_a_file_system_is_synced_at_once(io: Io, dir: PathBuf) {
+        let file = io.open(&dir.join("data"), OpenMode::Create).await.expect("a file");
+        file.write_at(&[slice(&io, &pattern(1, BLOCK))], Position(0), Sync::None).await.expect("a write");
+        io.append_file(&dir.join("cold"), 0, vec![1; 10]).await.expect("a file");
+        io.sync_all(&dir).await.expect("a sync");
+        assert_eq!(read(&file, &io, 0, BLOCK).await, pattern(1, BLOCK));
+        let error = io.sync_all(&dir.join("missing")).await.expect_err("there is no such directory");
+        assert!(matches!(error, Error::Io { operation: "sync the file system of", .. }), "{error}");
+    }
+
     async fn an_open_file_outlives_its_name(io: Io, dir: PathBuf) {
         let file = io.open(&dir.join("old"), OpenMode::Create).await.expect("a file");
         file.write_at(&[slice(&io, &pattern(1, BLOCK))], Position(0), Sync::None).await.expect("a write");

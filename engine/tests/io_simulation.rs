@@ -36,6 +36,30 @@ async fn durable_file(io: &Io, path: &Path) -> File {
     file
 }
 
+#[test]
+fn a_sync_of_everything_covers_what_had_completed_and_no_more() {
+    for seed in 0..20 {
+        let sim = Simulation::new(seed, small());
+        sim.run(|io| async move {
+            io.create_dir_all(Path::new("/deep/er")).await.expect("directories");
+            let file = io.open(Path::new("/deep/er/data"), OpenMode::Create).await.expect("a file");
+            write(&io, &file, 1, 0, 2, Sync::None).await;
+            io.append_file(Path::new("/deep/cold.tmp"), 0, vec![7; 100]).await.expect("a file");
+            io.rename(Path::new("/deep/cold.tmp"), Path::new("/deep/cold")).await.expect("a rename");
+            io.sync_all(Path::new("/deep")).await.expect("a sync");
+            write(&io, &file, 2, 0, 1, Sync::None).await;
+            io.append_file(Path::new("/deep/late"), 0, vec![7; 100]).await.expect("a file");
+        });
+        sim.crash_with(Survival::None);
+        let names = [PathBuf::from("/deep/cold"), PathBuf::from("/deep/er/data")];
+        assert_eq!(sim.files(), names, "seed {seed}");
+        sim.run(|io| async move {
+            assert_eq!(io.read_file(Path::new("/deep/cold")).await.expect("read"), [7; 100]);
+            assert_eq!(io.read_file(Path::new("/deep/er/data")).await.expect("read"), [1; 2 * BLOCK]);
+        });
+    }
+}
+
 fn busy_machine(seed: u64) -> (u64, Vec<String>, Vec<PathBuf>) {
     let faults = Faults { short_reads: 50_000, short_writes: 50_000, slow: 10_000, ..Default::default() };
     let sim = Simulation::new(seed, SimConfig { faults, ..small() });

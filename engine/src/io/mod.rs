@@ -55,7 +55,7 @@ impl Io {
     /// room. A created file's name is durable after [`Io::sync_dir`].
     pub async fn open(&self, path: &Path, mode: OpenMode) -> Result<File> {
         let world = match self {
-            Io::Uring(io) => io.open(path, mode).map(FileWorld::Uring),
+            Io::Uring(io) => io.open(path, mode).await.map(FileWorld::Uring),
             Io::Sim(io) => io.open(path, mode).await.map(FileWorld::Sim),
         };
         world.map(|world| File::new(path, world)).map_err(|error| Error::io("open", path, None, error))
@@ -139,6 +139,20 @@ impl Io {
             Io::Sim(io) => io.sync_dir(dir).await,
         };
         synced.map_err(|error| Error::io("sync directory", dir, None, error))
+    }
+
+    /// Makes everything durable that was written, and every name that was changed, before this call on the file system that holds
+    /// `dir` (syncfs): one call where thousands of files would each need one. Others' files on it too, so it may take as
+    /// long as they have much to write.
+    ///
+    /// What was written past the page cache over blocks that were written before needs a flush of the device besides, which XFS may
+    /// leave out: the caller syncs any one file behind it.
+    pub async fn sync_all(&self, dir: &Path) -> Result<()> {
+        let synced = match self {
+            Io::Uring(io) => io.sync_all(dir).await,
+            Io::Sim(io) => io.sync_all(dir).await,
+        };
+        synced.map_err(|error| Error::io("sync the file system of", dir, None, error))
     }
 
     /// All bytes of a file, through the page cache: for small files off the data path.

@@ -331,6 +331,32 @@ impl Disk {
         }
     }
 
+    /// Makes what had completed in any file durable, and the changes of names up to `last`.
+    pub(super) fn sync_all(&mut self, completed: &[(Inode, u64)], last: u64, renames_tear: bool) {
+        for (inode, before) in completed {
+            if let Some(Node { kind: Kind::File(bytes), .. }) = self.nodes.get_mut(inode) {
+                bytes.sync(*before);
+            }
+        }
+        let is_dir = |node: &Node| matches!(node.kind, Kind::Dir(_));
+        let dirs: Vec<Inode> = self.nodes.iter().filter(|(_, node)| is_dir(node)).map(|(inode, _)| *inode).collect();
+        for dir in dirs {
+            // Those removed meanwhile went with the first that was synced.
+            if self.nodes.contains_key(&dir) {
+                self.sync_dir(dir, last, renames_tear);
+            }
+        }
+    }
+
+    /// A sync of everything failed: of what had completed in each file, anything may be durable, and nothing more becomes so.
+    pub(super) fn fail_sync_all(&mut self, completed: &[(Inode, u64)], seed: &Seed) {
+        for (inode, _) in completed {
+            if let Some(Node { kind: Kind::File(bytes), .. }) = self.nodes.get_mut(inode) {
+                bytes.fail_sync(seed);
+            }
+        }
+    }
+
     // Ends.
 
     /// The process died: what it began still lands.

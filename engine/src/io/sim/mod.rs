@@ -270,6 +270,23 @@ impl SimIo {
         Ok(())
     }
 
+    pub(super) async fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        let (completed, last) = {
+            let disk = self.0.disk.borrow();
+            disk.find(dir)?;
+            (disk.completed(), disk.changes())
+        };
+        self.names("sync all", dir, |_| Ok(())).await?;
+        let fails = self.0.seed.happens(self.0.faults.borrow().sync_errors);
+        let mut disk = self.0.disk.borrow_mut();
+        if fails {
+            disk.fail_sync_all(&completed, &self.0.seed);
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        disk.sync_all(&completed, last, self.0.config.renames_tear);
+        Ok(())
+    }
+
     pub(super) async fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path, OpenMode::Read).await?;
         let mut bytes = Vec::new();

@@ -61,6 +61,12 @@ pub(super) async fn write_synced(path: &Path, contents: Vec<u8>) -> io::Result<(
     synced
 }
 
+/// Makes an empty file where there is none.
+pub(super) async fn create(path: &Path) -> io::Result<()> {
+    let file = at_once(tokio_uring::fs::OpenOptions::new().write(true).create(true).open(path)).await?;
+    at_once(file.close()).await
+}
+
 /// Writes `contents` at a place of `path`, which is created where it is missing.
 pub(super) async fn write_at(path: &Path, at: u64, contents: Vec<u8>) -> io::Result<()> {
     let file = at_once(tokio_uring::fs::OpenOptions::new().write(true).create(true).open(path)).await?;
@@ -75,6 +81,14 @@ pub(super) async fn sync_dir(dir: &Path) -> io::Result<()> {
     let synced = at_once(file.sync_all()).await;
     at_once(file.close()).await?;
     synced
+}
+
+/// Has the file system that holds `dir` write everything; on a thread of its own, since io_uring has no such operation.
+pub(super) async fn sync_all(dir: &Path) -> io::Result<()> {
+    let dir = std::fs::File::open(dir)?;
+    let syncing = tokio::task::spawn_blocking(move || nix::unistd::syncfs(&dir));
+    let synced = syncing.await.map_err(io::Error::other)?;
+    Ok(synced?)
 }
 
 /// Gives `from` the name `to`, in place of what had it.

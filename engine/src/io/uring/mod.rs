@@ -376,7 +376,11 @@ impl Drop for EndsTheWorld {
 pub struct UringIo(Rc<World>);
 
 impl UringIo {
-    pub(super) fn open(&self, path: &Path, mode: OpenMode) -> io::Result<UringFile> {
+    pub(super) async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<UringFile> {
+        if mode == OpenMode::Create && !path.exists() {
+            // To make a file may wait for the file system's journal, which this thread must not do.
+            cold::create(path).await?;
+        }
         UringFile::open(&self.0, path, mode)
     }
 
@@ -423,6 +427,10 @@ impl UringIo {
 
     pub(super) async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         cold::sync_dir(dir).await
+    }
+
+    pub(super) async fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        cold::sync_all(dir).await
     }
 
     pub(super) async fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {

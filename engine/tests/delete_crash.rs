@@ -18,7 +18,8 @@ fn name() -> TopicPartition {
 }
 
 async fn open(io: &Io) -> Rc<Shard> {
-    let config = StoreConfig { journal_bytes: 8 << 20, arena_bytes: 1 << 20, ..StoreConfig::new("/data") };
+    let config =
+        StoreConfig { journal_bytes: 8 << 20, arena_bytes: 1 << 20, sync_each_max: 0, ..StoreConfig::new("/data") };
     Shard::open_alone(io, config).await.expect("the store opens")
 }
 

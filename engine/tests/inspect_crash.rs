@@ -47,8 +47,9 @@ fn name(partition: i32) -> TopicPartition {
     TopicPartition::new("crash", partition)
 }
 
-fn config() -> StoreConfig {
+fn config(io: &Io) -> StoreConfig {
     StoreConfig {
+        sync_each_max: [0, 16][io.random() as usize % 2],
         shards: 1,
         pin: false,
         journal_bytes: 9 << 20,
@@ -67,7 +68,7 @@ fn value(number: u64) -> Vec<u8> {
 }
 
 async fn open(io: &Io, outside: &Shared) -> Rc<Shard> {
-    let shard = Shard::open_alone(io, config()).await.expect("opens");
+    let shard = Shard::open_alone(io, config(io)).await.expect("opens");
     io.sync_dir(Path::new("/")).await.expect("a durable directory");
     let topic = LogConfig { segment_bytes: 300 << 10, index_interval_bytes: 4096, ..LogConfig::default() };
     for partition in 0..PARTITIONS {

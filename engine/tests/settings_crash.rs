@@ -31,6 +31,7 @@ fn store() -> StoreConfig {
         checkpoint_interval_ms: 3,
         direct_bytes_min: 16 << 10,
         write_bytes: 8 << 10,
+        sync_each_max: 0,
         ..StoreConfig::new("/data")
     }
 }

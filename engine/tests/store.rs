@@ -122,6 +122,36 @@ fn what_was_appended_is_read_back_across_rolls_and_restarts() {
     }
 }
 
+/// More partitions than are synced one by one.
+#[test]
+fn many_partitions_are_checkpointed_closed_and_opened_together() {
+    const PARTITIONS: i32 = 50;
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let names: Vec<TopicPartition> = (0..PARTITIONS).map(|number| TopicPartition::new("many", number)).collect();
+    let config = StoreConfig { checkpoint_interval_ms: 30, ..small(dir.path(), 2) };
+    for life in 0..3 {
+        let store = Store::open(config.clone()).expect("opens");
+        for name in &names {
+            if life == 0 {
+                create(&store, name, LogConfig::default());
+            }
+            check(&read_back(&store, name), life * 30);
+            fill(&store, name, life * 30, 3, 10, 1500);
+        }
+        names.iter().for_each(|name| check(&read_back(&store, name), life * 30 + 30));
+        store.close().expect("closes");
+        for name in &names {
+            let files: Vec<String> = std::fs::read_dir(dir.path().join(name.to_string()))
+                .expect("its directory")
+                .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+                .collect();
+            let ends = |end: &str| files.iter().filter(|file| file.ends_with(end)).count();
+            assert_eq!([".log", ".index", ".timeindex", ".tmp", ".points"].map(ends), [1, 1, 1, 0, 0], "{files:?}");
+            assert!(files.contains(&format!("{:020}.snapshot", life * 30 + 30)), "{files:?}");
+        }
+    }
+}
+
 #[test]
 fn a_second_store_in_the_same_directory_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");

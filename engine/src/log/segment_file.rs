@@ -1,7 +1,8 @@
 //! The file of one segment: opened when it is first needed, grown ahead of its writes, closed when it is quiet.
 //!
-//! A file is created (or renamed from a recycled one) and grown off the append path. Growing allocates and makes the
-//! directory entry durable before any write relies on it.
+//! A file is created (or renamed from a recycled one) and grown off the append path. Growing allocates. Where a write is to be durable
+//! when it completes, the file's name and its length are so before; where a later sync makes it durable, that sync sees to
+//! the name too, so that thousands of files that begin to grow at once cost no sync each.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,6 @@ struct State {
     file: Option<File>,
     /// The file's length, where the file is known to exist.
     allocated: Option<Position>,
-    /// The file's name was synced: a process that died may have left one that a power cut takes away.
-    named: bool,
 }
 
 /// The file of one segment.
@@ -26,6 +25,10 @@ pub struct SegmentFile {
     path: PathBuf,
     segment_bytes: u64,
     state: tokio::sync::Mutex<State>,
+    /// The file's name was synced: a process that died may have left one that a power cut takes away.
+    named: Cell<bool>,
+    /// It grew since the last sync.
+    grown: Cell<bool>,
     /// Bytes were written without a sync since the last one.
     unsynced: Cell<bool>,
     /// Held while a sync is under way.
@@ -45,7 +48,9 @@ impl SegmentFile {
         SegmentFile {
             path,
             segment_bytes,
-            state: tokio::sync::Mutex::new(State { file: None, allocated: None, named: false }),
+            state: tokio::sync::Mutex::new(State { file: None, allocated: None }),
+            named: Cell::new(false),
+            grown: Cell::new(false),
             unsynced: Cell::new(false),
             sync_failure: tokio::sync::Mutex::new(None),
             open: Cell::new(false),
@@ -119,7 +124,8 @@ impl SegmentFile {
     }
 
     /// The file for writing up to `needed`: created where it is missing, from a file that `recycled` gives if it gives one, and
-    /// grown.
+    /// grown. Where the write is to be `durable` when it completes, what it needs of the file is so when this returns; else
+    /// [`SegmentFile::sync`] sees to it.
     ///
     /// # Errors
     /// [`crate::Error::DiskFull`] where it cannot grow; nothing is lost, the call may be made again.
@@ -127,25 +133,23 @@ impl SegmentFile {
         &self,
         io: &Io,
         needed: Position,
+        durable: bool,
         recycled: impl FnOnce() -> Option<PathBuf>,
     ) -> Result<File> {
         self.used.set(true);
         let mut state = self.state.lock().await;
         if state.file.is_none() {
-            let directory = self.path.parent().expect("a segment is in a partition's directory");
             if io.file_len(&self.path).await?.is_none()
                 && let Some(recycled) = recycled()
             {
                 io.rename(&recycled, &self.path).await?;
                 self.recycled.set(true);
-                // The old name must not come back: its file would be given out again while it is a segment.
+                // The old name must not come back: its file would be given out again while it is a segment. Nor may it be
+                // without a name.
                 io.sync_dir(recycled.parent().expect("it is in the data directory")).await?;
+                self.name(io).await?;
             }
             let file = io.open(&self.path, OpenMode::Create).await?;
-            if !state.named {
-                io.sync_dir(directory).await?;
-                state.named = true;
-            }
             state.allocated = Some(file.len().await?);
             state.file = Some(file);
             self.open.set(true);
@@ -167,12 +171,27 @@ impl SegmentFile {
                 target = needed.0;
                 file.allocate(allocated, target - allocated.0).await?;
             }
-            file.sync().await?;
+            self.grown.set(true);
             state.allocated = Some(Position(target));
         } else {
             state.allocated = Some(allocated);
         }
+        if durable {
+            self.name(io).await?;
+            if self.grown.replace(false) {
+                file.sync().await?;
+            }
+        }
         Ok(file)
+    }
+
+    /// Makes the file's name durable, where that is not known to be done.
+    async fn name(&self, io: &Io) -> Result<()> {
+        if !self.named.get() {
+            io.sync_dir(self.path.parent().expect("a segment is in a partition's directory")).await?;
+            self.named.set(true);
+        }
+        Ok(())
     }
 
     /// Whether a write up to `needed` would have to grow the file soon.
@@ -187,7 +206,7 @@ impl SegmentFile {
 
     /// Sets the file's length to `length`: what is behind it is not of the log.
     pub async fn truncate(&self, io: &Io, length: Position) -> Result<()> {
-        let file = self.writable(io, Position::ZERO, || None).await?;
+        let file = self.writable(io, Position::ZERO, false, || None).await?;
         let mut state = self.state.lock().await;
         self.covered.set(self.covered.get().min(length.block_start()));
         file.truncate(length).await?;
@@ -208,9 +227,27 @@ impl SegmentFile {
         }
         let file = self.readable(io).await?;
         self.unsynced.set(false);
-        let synced = file.sync().await;
+        self.grown.set(false);
+        let synced = match self.name(io).await {
+            Ok(()) => file.sync().await,
+            error => error,
+        };
         *failure = synced.clone().err();
         synced
+    }
+
+    /// Begins a sync that is made for many files at once ([`Io::sync_all`]): what was written before this call is durable when
+    /// that has ended well, and whoever syncs the file meanwhile waits for it. `None` where there is nothing to sync.
+    pub async fn begin_sync(&self) -> Result<Option<SharedSync<'_>>> {
+        let failure = self.sync_failure.lock().await;
+        if let Some(error) = &*failure {
+            return Err(error.clone());
+        }
+        if !self.unsynced.replace(false) {
+            return Ok(None);
+        }
+        self.grown.set(false);
+        Ok(Some(SharedSync { file: self, failure }))
     }
 
     /// Closes the file if nothing uses it just now; it is opened again when needed. Whether it is closed.
@@ -223,6 +260,22 @@ impl SegmentFile {
         self.open.set(false);
         self.covered_asked.set(false);
         true
+    }
+}
+
+/// A file's part in a sync of many.
+pub struct SharedSync<'a> {
+    file: &'a SegmentFile,
+    failure: tokio::sync::MutexGuard<'a, Option<Error>>,
+}
+
+impl SharedSync<'_> {
+    /// The sync has ended.
+    pub fn end(mut self, synced: &Result<()>) {
+        match synced {
+            Ok(()) => self.file.named.set(true),
+            Err(error) => *self.failure = Some(error.clone()),
+        }
     }
 }
 

@@ -3,22 +3,22 @@
 //! A checkpoint takes a mark in the journal, then each partition's state, then sees to it that what the states say is in the
 //! segments and synced, and only then is stored. States may be newer than the mark: recovery skips what they have already.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::io::OpenMode;
 use crate::journal::{Checkpoint, JournalMark, PartitionState};
-use crate::log::{Times, encode_points};
-use crate::shard::join::join_all;
-use crate::shard::partition::Partition;
+use crate::log::{SegmentFile, Times, encode_points};
+use crate::shard::join::workers;
+use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::Shard;
 use crate::shard::writer::DISK_FULL_RETRY;
 use crate::types::{BLOCK_BYTES, Offset, Position, Timestamp};
 
-/// Partitions whose segments are written and synced at once.
-const SYNCS_AT_ONCE: usize = 16;
+/// Partitions whose segments are written at once.
+const WRITTEN_AT_ONCE: usize = 16;
 /// Blocks that a checkpoint has on their way to segments at once.
 const WRITING_BLOCKS_MAX: usize = (2 << 20) / BLOCK_BYTES as usize;
 /// Partitions whose state is taken before others get their turn.
@@ -34,6 +34,16 @@ struct Taken {
     times: Times,
     next_offset: Offset,
     appended_bytes: u64,
+}
+
+/// What is still to be done for a partition whose blocks are written.
+enum Settled {
+    /// Nothing.
+    Nothing,
+    /// The journal's device is to be flushed.
+    Covered,
+    /// The file is to be synced.
+    Unsynced(Rc<SegmentFile>, Work),
 }
 
 impl Shard {
@@ -268,45 +278,52 @@ impl Shard {
     async fn settle(self: &Rc<Self>, taken: &[Taken]) -> Result<()> {
         let next = Cell::new(0);
         let covered = Cell::new(false);
+        let unsynced = RefCell::new(Vec::new());
         let writing = tokio::sync::Semaphore::new(WRITING_BLOCKS_MAX);
-        let workers = (0..SYNCS_AT_ONCE.min(taken.len())).map(|_| async {
+        workers(WRITTEN_AT_ONCE.min(taken.len()), async || {
             loop {
                 let place = next.replace(next.get() + 1);
                 let Some(taken) = taken.get(place) else { return Ok(()) };
-                covered.set(self.settle_partition(taken, &writing).await? || covered.get());
+                match self.settle_partition(taken, &writing).await? {
+                    Settled::Nothing => {}
+                    Settled::Covered => covered.set(true),
+                    Settled::Unsynced(file, work) => unsynced.borrow_mut().push((file, work)),
+                }
             }
-        });
-        join_all(workers).await.into_iter().collect::<Result<()>>()?;
-        if !covered.get() {
+        })
+        .await?;
+        let (files, _works): (Vec<_>, Vec<_>) = unsynced.into_inner().into_iter().unzip();
+        self.sync_segments(&files).await?;
+        if !covered.get() || files.len() > self.config.sync_each_max {
             return Ok(());
         }
         let journal = self.journal.borrow().file().clone();
         journal.sync().await
     }
 
-    /// Writes and syncs what is told of one partition; true where a flush of the journal's device is still to come.
-    async fn settle_partition(self: &Rc<Self>, taken: &Taken, writing: &tokio::sync::Semaphore) -> Result<bool> {
+    /// Writes what is told of one partition; what has still to be done then.
+    async fn settle_partition(self: &Rc<Self>, taken: &Taken, writing: &tokio::sync::Semaphore) -> Result<Settled> {
         let partition = &taken.partition;
         if taken.position.block_start() == Position::ZERO || partition.is_deleted() {
-            return Ok(false);
+            return Ok(Settled::Nothing);
         }
-        let _work = partition.work();
+        let work = partition.work();
         let unwritten = partition.log.borrow().open_segment(taken.segment).map_or(0, |segment| {
             (taken.position.block_start().0.saturating_sub(segment.written().0) / BLOCK_BYTES) as usize
         });
         let turn = writing.acquire_many(unwritten.min(WRITING_BLOCKS_MAX) as u32).await.expect("it is not closed");
         match self.write_blocks(partition, taken.segment, taken.position).await {
-            Err(_) if partition.is_deleted() => return Ok(false),
+            Err(_) if partition.is_deleted() => return Ok(Settled::Nothing),
             written => written?,
         }
         drop(turn);
         let file = partition.log.borrow().open_segment(taken.segment).map(|segment| segment.file().clone());
-        match file {
-            Some(file) if file.is_covered(taken.position.block_start()) => Ok(true),
-            Some(file) if partition.check().is_ok() => file.sync(&self.io).await.map(|()| false),
+        Ok(match file {
+            Some(file) if file.is_covered(taken.position.block_start()) => Settled::Covered,
+            Some(file) if partition.check().is_ok() => Settled::Unsynced(file, work),
             // Sealed meanwhile, and so synced; or deleted.
-            _ => Ok(false),
-        }
+            _ => Settled::Nothing,
+        })
     }
 
     fn apply_checkpoint(self: &Rc<Self>, taken: &Taken) {

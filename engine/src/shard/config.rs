@@ -31,6 +31,8 @@ pub struct StoreConfig {
     pub write_bytes: u64,
     /// Segment writes of one shard under way at once; fewer while groups are committed.
     pub writes_in_flight_max: usize,
+    /// So many files are synced one by one, beside each other; more of them together, by one sync of their file system.
+    pub sync_each_max: usize,
     /// Bytes that may wait for the disk, per shard; more are refused for the moment.
     pub backlog_bytes_max: u64,
     /// Whether segment files are opened with O_DIRECT where the file system has it (`corelog.direct`).
@@ -56,6 +58,7 @@ impl StoreConfig {
             direct_bytes_min: 256 << 10,
             write_bytes: 1 << 20,
             writes_in_flight_max: 32,
+            sync_each_max: 16,
             backlog_bytes_max: 64 << 20,
             direct: true,
             index_cache_bytes: 64 << 20,

@@ -1,8 +1,40 @@
 //! Waits for several things of one kind at once.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use crate::error::Result;
+
+/// Things that [`each`] does beside each other.
+const AT_ONCE: usize = 16;
+
+/// Does something with each, several at once; the first error, when what was begun has ended.
+pub(super) async fn each<T>(all: &[T], run: impl AsyncFn(&T) -> Result<()>) -> Result<()> {
+    let next = Cell::new(0);
+    workers(AT_ONCE.min(all.len()), async || {
+        while let Some(one) = all.get(next.replace(next.get() + 1)) {
+            run(one).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Runs so many workers to their ends; the first error. Each is polled only when it is itself woken, as in [`JoinAll`] it is
+/// not: they take thousands of steps.
+pub(super) async fn workers(count: usize, work: impl AsyncFn() -> Result<()>) -> Result<()> {
+    let mut running: FuturesUnordered<_> = (0..count).map(|_| work()).collect();
+    let mut outcome = Ok(());
+    while let Some(ended) = running.next().await {
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
 
 /// Polls all until each has ended; their outcomes in order.
 pub(super) struct JoinAll<F: Future> {

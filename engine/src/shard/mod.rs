@@ -5,6 +5,7 @@
 //! memory and files.
 
 mod checkpointer;
+mod close;
 mod config;
 mod flusher;
 mod group_sync;
@@ -22,6 +23,7 @@ mod segment_scan;
 #[allow(clippy::module_inception, reason = "a shard is what this folder is about")]
 mod shard;
 mod store;
+mod sync_many;
 mod time_lookup;
 mod waiters;
 mod writer;

@@ -8,6 +8,7 @@
 //! cut off or deleted. A directory that no checkpoint and no journal knows is one of Apache Kafka's: its last segment is read to
 //! find its end.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use crate::journal::{
 };
 use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
 use crate::log::{LeaderEpochs, PartitionMetadata, ProducedBatch, Producers, encode_snapshot, segment_file_name};
+use crate::shard::join::{each, workers};
 use crate::shard::leftovers::{DELETED_SUFFIX, deleted_dir_name, remove_indexes, remove_leftovers, segments};
 use crate::shard::producer_files::{producers_at, snapshot_path, snapshots};
 use crate::shard::recycler::RECYCLED_PREFIX;
@@ -28,6 +30,8 @@ use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartiti
 
 /// Index entries made while replaying are this far apart.
 const INTERVAL_BYTES: u64 = 4096;
+/// Partitions whose blocks are written at the same time.
+const WRITTEN_AT_ONCE: usize = 16;
 /// The largest write made while replaying.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -67,11 +71,11 @@ struct Found {
     doomed: Vec<PathBuf>,
 }
 
-/// Recovers the store in `dir`.
+/// Recovers the store in `dir`; up to `sync_each_max` files are synced one by one.
 ///
 /// # Errors
 /// [`Error::Corrupt`] where a checkpoint or a journal is damaged in its middle: nothing is changed then.
-pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
+pub(super) async fn recover(io: &Io, dir: &Path, sync_each_max: usize) -> Result<Recovered> {
     let found = look_around(io, dir).await?;
     let generation = found.checkpoints.iter().map(|(_, checkpoint)| checkpoint.generation).max().unwrap_or(0) + 1;
     let superseded = found.checkpoints.iter().find(|(_, checkpoint)| checkpoint.shard == RECOVERED_SHARD);
@@ -120,7 +124,7 @@ pub(super) async fn recover(io: &Io, dir: &Path) -> Result<Recovered> {
             check_unused(io, journal, superseded).await?;
         }
     }
-    replays.finish().await?;
+    replays.finish(sync_each_max).await?;
     let mut partitions = Vec::with_capacity(names.len());
     for (key, name) in names {
         let recovered = match replays.partitions.remove(&key) {
@@ -605,30 +609,10 @@ impl Replays<'_> {
     /// Writes the whole blocks that are only in memory, and syncs them.
     async fn write_blocks(&mut self, id: PartitionKey) -> Result<()> {
         let replay = self.partitions.get_mut(&id).expect("it is being replayed");
-        let whole = replay.state.position.block_start().0.saturating_sub(replay.write_from.0) as usize;
-        if whole == 0 {
-            return Ok(());
+        match write_unsynced(self.io, self.dir, replay).await? {
+            Some(path) => sync_written(self.io, &path).await,
+            None => Ok(()),
         }
-        let dir = self.dir.join(replay.name().to_string());
-        let path = dir.join(segment_file_name(replay.state.segment, "log"));
-        let file = self.io.open(&path, OpenMode::Create).await?;
-        // Whoever made the file may have died before its name was durable, and the next checkpoint counts on it.
-        self.io.sync_dir(&dir).await?;
-        let end = replay.write_from + whole as u64;
-        let allocated = file.len().await?;
-        if allocated < end {
-            file.allocate(allocated, end - allocated).await?;
-        }
-        for (place, part) in replay.bytes[..whole].chunks(WRITE_BYTES).enumerate() {
-            let mut buffer = self.io.alloc(part.len());
-            buffer.extend_from_slice(part);
-            let position = replay.write_from + (place * WRITE_BYTES) as u64;
-            file.write_at(&[buffer.slice(0..part.len())], position, Sync::None).await?;
-        }
-        file.sync().await?;
-        replay.bytes.drain(..whole);
-        replay.write_from = end;
-        Ok(())
     }
 
     /// Completes the newest segment, since the journal goes on with another: its last block, its exact length, synced. Its indexes
@@ -656,21 +640,65 @@ impl Replays<'_> {
         self.io.replace_file(&snapshot_path(&dir, state.next_offset), snapshot).await
     }
 
-    async fn finish(&mut self) -> Result<()> {
-        let ids: Vec<PartitionKey> = self.partitions.keys().copied().collect();
-        for id in ids {
-            let exists = {
-                let replay = &self.partitions[&id];
-                replay.changed && self.io.file_len(&self.dir.join(replay.name().to_string())).await?.is_some()
-            };
-            if exists {
-                self.write_blocks(id).await?;
-                let replay = self.partitions.get_mut(&id).expect("just listed");
-                replay.state.partial = std::mem::take(&mut replay.bytes);
+    /// Writes what is left in memory, of several partitions at once, and syncs it all together where that is much.
+    async fn finish(&mut self, sync_each_max: usize) -> Result<()> {
+        let (io, dir) = (self.io, self.dir);
+        let waiting = RefCell::new(std::mem::take(&mut self.partitions).into_iter());
+        let (done, written) = (RefCell::new(BTreeMap::new()), RefCell::new(Vec::new()));
+        workers(WRITTEN_AT_ONCE, async || {
+            loop {
+                let next = waiting.borrow_mut().next();
+                let Some((id, mut replay)) = next else { return Ok(()) };
+                let exists = replay.changed && io.file_len(&dir.join(replay.name().to_string())).await?.is_some();
+                if exists {
+                    let path = write_unsynced(io, dir, &mut replay).await?;
+                    written.borrow_mut().extend(path);
+                    replay.state.partial = std::mem::take(&mut replay.bytes);
+                }
+                done.borrow_mut().insert(id, replay);
             }
+        })
+        .await?;
+        self.partitions = done.into_inner();
+        let written = written.into_inner();
+        let Some(last) = written.last() else { return Ok(()) };
+        if written.len() > sync_each_max {
+            io.sync_all(dir).await?;
+            return sync_written(io, last).await;
         }
-        Ok(())
+        each(&written, async |path| sync_written(io, path).await).await
     }
+}
+
+/// Writes the whole blocks of a partition that are only in memory; the file, which waits to be synced.
+async fn write_unsynced(io: &Io, dir: &Path, replay: &mut Replay) -> Result<Option<PathBuf>> {
+    let whole = replay.state.position.block_start().0.saturating_sub(replay.write_from.0) as usize;
+    if whole == 0 {
+        return Ok(None);
+    }
+    let path = dir.join(replay.name().to_string()).join(segment_file_name(replay.state.segment, "log"));
+    let file = io.open(&path, OpenMode::Create).await?;
+    let end = replay.write_from + whole as u64;
+    let allocated = file.len().await?;
+    if allocated < end {
+        file.allocate(allocated, end - allocated).await?;
+    }
+    for (place, part) in replay.bytes[..whole].chunks(WRITE_BYTES).enumerate() {
+        let mut buffer = io.alloc(part.len());
+        buffer.extend_from_slice(part);
+        let position = replay.write_from + (place * WRITE_BYTES) as u64;
+        file.write_at(&[buffer.slice(0..part.len())], position, Sync::None).await?;
+    }
+    replay.bytes.drain(..whole);
+    replay.write_from = end;
+    Ok(Some(path))
+}
+
+/// Syncs a segment's file and its name: whoever made the file may have died before its name was durable, and the next checkpoint
+/// counts on it.
+async fn sync_written(io: &Io, path: &Path) -> Result<()> {
+    io.sync_dir(path.parent().expect("a segment is in a partition's directory")).await?;
+    io.open(path, OpenMode::Write).await?.sync().await
 }
 
 fn first_segment(entry: &OwnedEntry) -> Offset {

@@ -84,6 +84,8 @@ pub struct Shard {
     pub(super) checkpoints: Cell<(u64, u64)>,
     /// Held while a checkpoint is made: one at a time, or an older one could replace a newer.
     pub(super) checkpointing: tokio::sync::Mutex<()>,
+    /// Held while many files are synced at once.
+    pub(super) syncing_many: tokio::sync::Mutex<()>,
     /// Whether partitions were deleted since the last checkpoint, or none was made yet.
     pub(super) partitions_gone: Cell<bool>,
     /// The indexes of sealed segments in memory, oldest first, with their bytes.
@@ -125,6 +127,7 @@ impl Shard {
             closing: Cell::new(false),
             checkpoints: Cell::new((0, 0)),
             checkpointing: tokio::sync::Mutex::new(()),
+            syncing_many: tokio::sync::Mutex::new(()),
             partitions_gone: Cell::new(false),
             indexes: RefCell::default(),
             index_bytes: Cell::new(0),

@@ -12,10 +12,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::io::{self, Io, UringOptions};
 use crate::journal::Journal;
-use crate::log::{LeaderEpochs, Log, LogConfig, SegmentState, encode_snapshot};
+use crate::log::{LeaderEpochs, Log, LogConfig, SegmentState};
 use crate::shard::config::StoreConfig;
 use crate::shard::partition::Partition;
-use crate::shard::producer_files::snapshot_path;
 use crate::shard::recovery::{Recovered, RecoveredPartition, recover};
 use crate::shard::recycler::Recycler;
 use crate::shard::shard::{Shard, ShardId};
@@ -23,8 +22,6 @@ use crate::types::{Offset, TopicId, TopicPartition};
 
 /// Calls that may wait for one shard.
 const MAILBOX_CALLS_MAX: usize = 4096;
-/// How long a clean shutdown waits for what is under way before it gives up on it.
-const CLOSE_WAIT: Duration = Duration::from_secs(30);
 /// How long after its start a shard begins to prewrite its journal, so that what starts has the disk to itself.
 const GROWTH_DELAY: Duration = Duration::from_millis(150);
 
@@ -64,11 +61,11 @@ impl Store {
         let lock = lock(&config.dir)?;
         let recovered = {
             let options = UringOptions { arena_bytes: 16 << 20, ..ring_options(&config, None) };
-            let dir = config.dir.clone();
+            let (dir, sync_each_max) = (config.dir.clone(), config.sync_each_max);
             let recovery = std::thread::Builder::new().name("corelog-recovery".into()).spawn(move || {
                 io::run(options, move |io| async move {
                     sync_names(&io, &made).await?;
-                    recover(&io, &dir).await
+                    recover(&io, &dir, sync_each_max).await
                 })?
             });
             let recovery =
@@ -185,6 +182,15 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
     {
+        self.post_blocking(shard, call)?.recv().map_err(|_| Error::Closed)
+    }
+
+    /// Posts a call from such a thread; where its outcome will be.
+    fn post_blocking<T, F>(&self, shard: ShardId, call: F) -> Result<std::sync::mpsc::Receiver<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<Shard>) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
+    {
         let (sender, receiver) = std::sync::mpsc::channel();
         let boxed: Call = Box::new(move |shard| {
             let future = call(shard);
@@ -193,7 +199,7 @@ impl Store {
             })
         });
         self.inner.mailboxes[shard.0].blocking_send(boxed).map_err(|_| Error::Closed)?;
-        receiver.recv().map_err(|_| Error::Closed)
+        Ok(receiver)
     }
 
     /// Shuts the store down: everything is flushed, written, indexed and recorded. Blocks until the shards have ended. Not to be
@@ -203,9 +209,11 @@ impl Store {
     /// The first fault; what was acknowledged is on stable storage all the same.
     pub fn close(&self) -> Result<()> {
         let mut outcome = Ok(());
-        for shard in 0..self.shards() {
-            let closed = self.call_blocking(ShardId(shard), |shard| Box::pin(async move { shard.close().await }));
-            match closed {
+        let close = |shard| self.post_blocking(ShardId(shard), |shard| Box::pin(async move { shard.close().await }));
+        // All at the same time: what one syncs the others need not.
+        let closing: Vec<_> = (0..self.shards()).map(close).collect();
+        for closed in closing {
+            match closed.and_then(|closed| closed.recv().map_err(|_| Error::Closed)) {
                 Ok(closed) => outcome = outcome.and(closed),
                 Err(Error::Closed) => {}
                 Err(error) => outcome = outcome.and(Err(error)),
@@ -254,7 +262,7 @@ impl Shard {
         let made = unsynced(&config.dir, |dir| present.iter().any(|present| present == dir));
         io.create_dir_all(&config.dir).await?;
         sync_names(io, &made).await?;
-        let recovered = recover(io, &config.dir).await?;
+        let recovered = recover(io, &config.dir, config.sync_each_max).await?;
         let config = StoreConfig { shards: 1, ..config };
         let shard = Shard::open(io, config, 0, recovered.generation, recovered.partitions, recovered.recycled).await?;
         let own = [crate::journal::checkpoint_file_name(0), crate::journal::journal_file_name(0)];
@@ -335,88 +343,6 @@ impl Shard {
             }
             self.io.yield_now().await;
         }
-    }
-
-    /// Flushes, writes and records everything; afterwards the shard serves no more.
-    pub async fn close(self: &Rc<Self>) -> Result<()> {
-        if self.closing.replace(true) {
-            return Ok(());
-        }
-        let deadline = self.io.now().0 + CLOSE_WAIT.as_nanos() as u64;
-        self.flusher_wake();
-        while !self.is_flushed() && self.failed().is_ok() && self.io.now().0 < deadline {
-            self.flusher_wake();
-            self.io.sleep(Duration::from_micros(200)).await;
-        }
-        self.failed()?;
-        let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
-        for partition in &all {
-            while partition.is_being_cut() {
-                let progress = partition.progress.notified();
-                if partition.is_being_cut() {
-                    progress.await;
-                }
-            }
-            if partition.check().is_ok() {
-                self.close_partition(partition).await?;
-            }
-        }
-        let turn = self.checkpointing.lock().await;
-        self.checkpoint().await?;
-        drop(turn);
-        for partition in all {
-            partition.fail(Error::Closed);
-        }
-        *self.failure.borrow_mut() = Some(Error::Closed);
-        self.backlog_shrunk.notify_waiters();
-        self.flusher.released.notify_waiters();
-        self.flusher_wake();
-        Ok(())
-    }
-
-    /// Leaves a partition's files as Kafka's own: exact lengths, indexes written.
-    async fn close_partition(self: &Rc<Self>, partition: &Rc<Partition>) -> Result<()> {
-        while partition.log.borrow().sealing().is_some() {
-            self.seal_rolled(partition);
-            let progress = partition.progress.notified();
-            if partition.log.borrow().sealing().is_some() {
-                progress.await;
-            }
-            self.failed()?;
-        }
-        let (base, end, file, appended) = {
-            let log = partition.log.borrow();
-            let active = log.active();
-            (active.base(), active.end(), active.file().clone(), log.appended_bytes() > 0)
-        };
-        let bytes = self.io.file_len(file.path()).await?.unwrap_or(0);
-        let is_indexed = self.io.file_len(&file.path().with_extension("index")).await?.is_some();
-        // As an earlier shutdown left it.
-        if !appended && partition.cuts() == 0 && bytes == end.0 && (is_indexed || end.0 == 0) {
-            return Ok(());
-        }
-        if end.0 == 0 && bytes == 0 {
-            return Ok(());
-        }
-        self.write_blocks(partition, base, end).await?;
-        self.write_last_block(partition, base).await?;
-        self.finish_index(partition, base, end).await?;
-        file.truncate(&self.io, end).await?;
-        file.sync(&self.io).await?;
-        if let Some(segment) = partition.log.borrow_mut().open_segment_mut(base) {
-            segment.points_gone();
-        }
-        let (at, snapshot) = {
-            let log = partition.log.borrow();
-            (log.offsets().end, encode_snapshot(&log.producers().to_vec()))
-        };
-        self.io.replace_file(&snapshot_path(&partition.dir, at), snapshot).await?;
-        let epochs = partition.log.borrow().epochs().clone();
-        if !epochs.entries().is_empty() {
-            self.io.replace_file(&partition.dir.join("leader-epoch-checkpoint"), epochs.encode()).await?;
-        }
-        partition.changed.set(true);
-        Ok(())
     }
 }
 

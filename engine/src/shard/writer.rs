@@ -117,20 +117,26 @@ impl Shard {
         sync: Sync,
     ) -> Result<()> {
         let attempt = async || {
-            let open = self.writable(partition, file, write.end).await?;
+            let open = self.writable(partition, file, write.end, sync == Sync::Data).await?;
             open.write_at(&write.slices, write.position, sync).await
         };
         self.when_space(Some(partition), attempt).await
     }
 
     /// The segment's file, grown to `needed`.
-    async fn writable(&self, partition: &Partition, file: &SegmentFile, needed: Position) -> Result<File> {
+    async fn writable(
+        &self,
+        partition: &Partition,
+        file: &SegmentFile,
+        needed: Position,
+        durable: bool,
+    ) -> Result<File> {
         // What no checkpoint knows is sought in the file itself when it is recovered, where nothing old may be.
         let recycled = || match partition.checkpointed.get() {
             true => self.recycler.borrow_mut().take(file.segment_bytes()),
             false => None,
         };
-        let open = file.writable(&self.io, needed, recycled).await?;
+        let open = file.writable(&self.io, needed, durable, recycled).await?;
         // To ask costs a sync, in the middle of the writes: only where a commit may spare one for it.
         if file.is_recycled() && partition.log.borrow().commits() {
             let journal = self.journal.borrow().file().clone();
@@ -335,23 +341,8 @@ impl Shard {
         base: Offset,
         end: Position,
     ) -> Result<Option<SegmentIndex>> {
-        if let Err(error) = self.load_points(partition, base).await {
-            let path = partition.log.borrow().open_segment(base).expect("it is open").file().path().to_path_buf();
-            tracing::warn!(%error, path = %path.display(), "the segment is left without its indexes");
-            remove_indexes(&self.io, &path).await?;
-            return Ok(None);
-        }
-        let (index, path) = {
-            let log = partition.log.borrow();
-            let segment = log.open_segment(base).expect("it is open");
-            let mut index = SegmentIndex::new(base);
-            for point in segment.points_from(Position::ZERO).iter().filter(|point| point.position < end) {
-                index.push(*point);
-            }
-            let (_, max_timestamp, max_timestamp_offset) = segment.timestamps();
-            index.finish(max_timestamp, max_timestamp_offset);
-            (index, segment.file().path().to_path_buf())
-        };
+        let Some(index) = self.index_of(partition, base, end).await? else { return Ok(None) };
+        let path = partition.log.borrow().open_segment(base).expect("it is open").file().path().to_path_buf();
         let store = async || {
             self.io.replace_file(&path.with_extension("index"), index.offsets.encode()).await?;
             self.io.replace_file(&path.with_extension("timeindex"), index.times.encode()).await
@@ -361,6 +352,30 @@ impl Shard {
         if self.io.file_len(&points).await?.is_some() {
             self.io.remove_file(&points).await?;
         }
+        Ok(Some(index))
+    }
+
+    /// The index of an open segment; none where the older points cannot be read, and then no files of one either.
+    pub(super) async fn index_of(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        base: Offset,
+        end: Position,
+    ) -> Result<Option<SegmentIndex>> {
+        if let Err(error) = self.load_points(partition, base).await {
+            let path = partition.log.borrow().open_segment(base).expect("it is open").file().path().to_path_buf();
+            tracing::warn!(%error, path = %path.display(), "the segment is left without its indexes");
+            remove_indexes(&self.io, &path).await?;
+            return Ok(None);
+        }
+        let log = partition.log.borrow();
+        let segment = log.open_segment(base).expect("it is open");
+        let mut index = SegmentIndex::new(base);
+        for point in segment.points_from(Position::ZERO).iter().filter(|point| point.position < end) {
+            index.push(*point);
+        }
+        let (_, max_timestamp, max_timestamp_offset) = segment.timestamps();
+        index.finish(max_timestamp, max_timestamp_offset);
         Ok(Some(index))
     }
 }

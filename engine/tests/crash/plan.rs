@@ -67,6 +67,7 @@ impl Plan {
             direct_bytes_min: dice.pick(&[16 << 10, 64 << 10, 256 << 10]),
             writes_in_flight_max: dice.pick(&[1, 2, 8]),
             backlog_bytes_max: dice.pick(&[1 << 20, 8 << 20, 64 << 20]),
+            sync_each_max: dice.pick(&[0, 16]),
             index_cache_bytes: dice.pick(&[1 << 10, 64 << 20]),
             ..StoreConfig::new(DIR)
         };

@@ -14,6 +14,7 @@ use corelog_engine::io::Io;
 use corelog_engine::shard::{Shard, ShardId, Store};
 use corelog_replication::NodeId;
 use corelog_replication::metadata::ClusterImage;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
@@ -44,7 +45,7 @@ impl Broker {
         Broker {
             store,
             node: settings.broker.node,
-            connections: Connections::new(settings.broker.connection_limits.clone()),
+            connections: Connections::new(settings.broker.connection_limits.clone(), descriptors()),
             settings,
             controller,
             producer_ids: ProducerIds::default(),
@@ -192,4 +193,9 @@ impl ShardServer {
             }
         }
     }
+}
+
+/// How many descriptors this process may open.
+fn descriptors() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
 }

@@ -202,11 +202,21 @@ fn log_to_stderr(format: LogFormat) {
     }
 }
 
+/// With fewer descriptors a broker of some size runs out of them.
+const DESCRIPTORS_MIN: u64 = 8192;
+
 /// Partitions and connections are descriptors; the soft limit is often 1024.
 fn raise_descriptor_limit() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the limit on open files stays as it is");
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    match raised {
+        Ok(limit) if limit < DESCRIPTORS_MIN => tracing::warn!(
+            limit,
+            connections_max = crate::net::connections_of(limit as usize),
+            "few descriptors may be open: each connection is one, and each partition in use; raise the hard limit \
+             (ulimit -Hn, or LimitNOFILE in the systemd unit)"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files stays as it is"),
     }
 }

@@ -9,12 +9,17 @@ use corelog_engine::io::Instant;
 
 use crate::config::ConnectionLimits;
 
+/// The share of the process's descriptors that connections may have: a log that cannot open its files would go offline.
+const DESCRIPTOR_SHARE: (usize, usize) = (3, 4);
+
 /// The open connections of a broker. Only accepting and closing touch it.
 #[derive(Clone)]
 pub(crate) struct Connections(Arc<Mutex<Open>>);
 
 struct Open {
     limits: ConnectionLimits,
+    /// As many as there are descriptors for.
+    descriptors_max: usize,
     total: usize,
     by_ip: HashMap<IpAddr, usize>,
     /// Where the next new one stands, were they spread evenly at the rate.
@@ -33,15 +38,22 @@ pub(crate) enum Full {
     /// Of all.
     #[error("there are {0} connections, as many as max.connections allows")]
     Total(usize),
+    /// Of those that there are descriptors for.
+    #[error(
+        "there are {0} connections, and the other descriptors are for the log's files; raise the limit (ulimit -Hn, LimitNOFILE)"
+    )]
+    Descriptors(usize),
     /// Of this address.
     #[error("there are {0} connections from this address, as many as max.connections.per.ip allows")]
     PerIp(usize),
 }
 
 impl Connections {
-    /// None yet, of at most so many.
-    pub(crate) fn new(limits: ConnectionLimits) -> Connections {
-        Connections(Arc::new(Mutex::new(Open { limits, total: 0, by_ip: HashMap::new(), next: None })))
+    /// None yet, of at most so many, in a process that may open so many descriptors.
+    pub(crate) fn new(limits: ConnectionLimits, descriptors: usize) -> Connections {
+        let descriptors_max = most(descriptors);
+        let open = Open { limits, descriptors_max, total: 0, by_ip: HashMap::new(), next: None };
+        Connections(Arc::new(Mutex::new(open)))
     }
 
     /// From now on at most so many; those that are open stay.
@@ -55,6 +67,9 @@ impl Connections {
         let mut open = self.open();
         if open.total >= open.limits.total {
             return Err(Full::Total(open.total));
+        }
+        if open.total >= open.descriptors_max {
+            return Err(Full::Descriptors(open.total));
         }
         let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
         if of_ip >= open.limits.of(ip) {
@@ -86,6 +101,11 @@ impl Connections {
     }
 }
 
+/// The most connections of a process that may open so many descriptors.
+pub(crate) fn most(descriptors: usize) -> usize {
+    descriptors / DESCRIPTOR_SHARE.1 * DESCRIPTOR_SHARE.0
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut open = self.connections.open();
@@ -108,7 +128,7 @@ mod tests {
 
     #[test]
     fn new_ones_come_at_the_rate_after_a_second_of_them_at_once() {
-        let connections = Connections::new(limits(100, 100, Some(10)));
+        let connections = Connections::new(limits(100, 100, Some(10)), 1024);
         let start = Instant(5_000_000_000);
         let waits = |now| connections.wait_for_rate(now).as_millis();
         assert!((0..10).all(|_| waits(start) == 0));
@@ -122,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back_and_taken_again() {
-        let connections = Connections::new(limits(3, 2, None));
+        let connections = Connections::new(limits(3, 2, None), 1024);
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let first = connections.admit(a).expect("room");
         let _second = connections.admit(a).expect("room");
@@ -133,5 +153,13 @@ mod tests {
         assert!(connections.admit(a).is_ok());
         connections.limit(limits(2, 2, None));
         assert_eq!(connections.admit(a).err(), Some(Full::Total(2)));
+    }
+
+    #[test]
+    fn connections_leave_descriptors_for_the_log() {
+        let connections = Connections::new(limits(100, 100, None), 8);
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let _open: Vec<Ticket> = (0..6).map(|_| connections.admit(ip).expect("room")).collect();
+        assert_eq!(connections.admit(ip).err(), Some(Full::Descriptors(6)));
     }
 }

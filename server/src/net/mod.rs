@@ -7,6 +7,6 @@ mod listener;
 mod memory;
 mod output;
 
-pub(crate) use connections::Connections;
+pub(crate) use connections::{Connections, most as connections_of};
 pub(crate) use listener::{Bound, accept, bind};
 pub(crate) use memory::Memory;

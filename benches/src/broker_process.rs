@@ -11,8 +11,10 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long the broker may take until it serves, and to end.
+/// How long the broker may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The first argument that makes this program the broker.
 const AS_BROKER: &str = "as-corelog";
@@ -84,17 +86,22 @@ impl BrokerProcess {
         self.child.id()
     }
 
+    /// Kills it where it stands, and waits.
+    pub fn kill(self) {
+        drop(self);
+    }
+
     /// Ends it cleanly and waits.
     pub fn stop(mut self) -> Result<()> {
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
         let began = std::time::Instant::now();
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < END_PATIENCE {
             if self.child.try_wait()?.is_some() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!("the broker did not end within {PATIENCE:?} of SIGTERM")
+        bail!("the broker did not end within {END_PATIENCE:?} of SIGTERM")
     }
 }
 

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use crate::parts::append::{self, AppendArguments};
 use crate::parts::broker::{self, BrokerArguments, PeerArguments};
 use crate::parts::commits::{self, CommitsArguments};
+use crate::parts::crowd::{self, CrowdArguments};
 use crate::parts::device::{self, DeviceArguments};
 use crate::parts::flat::{self, FlatArguments};
 use crate::parts::read::{self, ReadArguments};
@@ -65,6 +66,8 @@ enum Command {
     Broker(BrokerArguments),
     /// The same load against any Kafka broker
     Peer(PeerArguments),
+    /// Thousands of connections, idle and active, and thousands of partitions; not part of the run without a sub-command
+    Crowd(CrowdArguments),
     /// Write the CSV, SVG and HTML of an earlier run again from its summary.json
     Render {
         /// The directory of the run
@@ -135,6 +138,7 @@ impl Arguments {
             Some(Command::Peer(arguments)) => {
                 Ok((vec![broker::peer(run, arguments)?], format!("-peer-{}{suffix}", arguments.name)))
             }
+            Some(Command::Crowd(arguments)) => Ok((crowd::run(run, arguments)?, format!("-crowd{suffix}"))),
             Some(Command::Render { .. } | Command::Victim(_)) => unreachable!("handled before"),
             None => Ok((all(run), suffix.to_owned())),
         }
@@ -165,6 +169,9 @@ fn all(run: &mut Run) -> Vec<Part> {
 fn print(summary: &Summary) {
     let rows = summary.parts.iter().flat_map(|part| part.rows.iter().map(|row| (part.name.as_str(), row)));
     println!("{}", row::terminal_table(rows));
+    if summary.parts.iter().any(|part| !part.facts.is_empty()) {
+        println!("{}", row::terminal_facts(summary.parts.iter().flat_map(|part| &part.facts)));
+    }
     if summary.parts.iter().flat_map(|part| &part.rows).any(|row| row.disturbed_rounds > 0) {
         println!("* disturbed: in a round or more others used over 8 % of the machine");
     }

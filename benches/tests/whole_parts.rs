@@ -62,6 +62,26 @@ fn nothing_acknowledged_is_missing_after_a_kill() {
 }
 
 #[test]
+fn a_crowd_is_served_and_its_memory_told() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let results = run_part(&["crowd", "--connections", "20", "--partitions", "40"], dir.path());
+    let parts = &summary(&results)["parts"];
+    for (part, rows) in [(0, 2), (1, 5)] {
+        assert_eq!(parts[part]["rows"].as_array().expect("rows").len(), rows, "{parts}");
+        assert!(parts[part]["rows"][0]["operations_per_s"]["median"].as_f64().is_some_and(|rate| rate > 0.0));
+    }
+    let facts = |part: usize| parts[part]["facts"].as_array().expect("facts").clone();
+    let named = |part: usize, wanted: &str| {
+        let found =
+            facts(part).into_iter().find(|fact| fact["name"].as_str().is_some_and(|name| name.contains(wanted)));
+        found.unwrap_or_else(|| panic!("{wanted} is told: {parts}"))["value"].as_f64().expect("a number")
+    };
+    assert!(named(0, "20 idle connections: resident memory") > 1.0);
+    assert_eq!(named(0, "connections lost"), 0.0);
+    assert!(named(1, "started after kill -9 under load") > 0.0);
+}
+
+#[test]
 fn a_missing_data_disk_is_said_in_words() {
     let output = Command::new(env!("CARGO_BIN_EXE_corelog-bench"))
         .args(["device", "--quick", "--data-dir", "/proc/nowhere"])

@@ -140,7 +140,8 @@ impl Connection {
     }
 }
 
-fn frame_length(prefix: [u8; 4]) -> Result<usize> {
+/// The length that a frame claims, where it is one that can be.
+pub(super) fn frame_length(prefix: [u8; 4]) -> Result<usize> {
     let length = i32::from_be_bytes(prefix);
     let legal = usize::try_from(length).ok().filter(|length| (4..=ANSWER_BYTES_MAX).contains(length));
     legal.with_context(|| format!("the broker announces an answer of {length} bytes"))

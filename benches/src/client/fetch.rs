@@ -155,28 +155,11 @@ impl Lane {
         let mut answered = false;
         self.connection.read_frames(|frame| {
             let (correlation, began) = sent.take().context("an answer to nothing")?;
-            let mut reader = Reader::new(frame);
-            let id = reader.i32()?;
-            ensure!(id == correlation, "an answer with id {id} where {correlation} was due");
-            reader.i32()?;
-            check(reader.i16()?, "Fetch")?;
-            reader.i32()?;
-            for _ in 0..reader.count()? {
-                let topic = reader.string()?.unwrap_or_default();
-                for _ in 0..reader.count()? {
-                    let partition = reader.i32()?;
-                    let code = reader.i16()?;
-                    check(code, &format!("cannot fetch {topic}-{partition}"))?;
-                    reader.take(24)?;
-                    for _ in 0..reader.count()? {
-                        reader.take(16)?;
-                    }
-                    reader.i32()?;
-                    let records = reader.blob()?;
-                    let place = partitions.iter_mut().find(|place| place.partition == partition);
-                    place.context("an answer for another partition")?.advance(records, fetched);
-                }
-            }
+            each_partition(frame, correlation, |partition, records| {
+                let place = partitions.iter_mut().find(|place| place.partition == partition);
+                place.context("an answer for another partition")?.advance(records, fetched);
+                Ok(())
+            })?;
             fetched.requests += 1;
             fetched.latency.record(began.elapsed());
             answered = true;
@@ -189,21 +172,71 @@ impl Lane {
 impl Place {
     /// Walks the whole batches of an answer; at the end of the partition it begins again.
     fn advance(&mut self, mut records: &[u8], fetched: &mut Fetched) {
-        let number = |bytes: &[u8], at: usize| i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        while records.len() >= BATCH_HEADER_BYTES {
-            let size = usize::try_from(number(records, 8)).unwrap_or(0) + 12;
-            if size < BATCH_HEADER_BYTES || size > records.len() {
-                break;
-            }
-            let base = i64::from_be_bytes(records[..8].try_into().expect("eight bytes"));
-            self.next = base + i64::from(number(records, 23)) + 1;
-            fetched.records += u64::try_from(number(records, 57)).unwrap_or(0);
-            fetched.batch_bytes += size as u64;
-            records = &records[size..];
+        while let Some(batch) = Whole::first(records) {
+            self.next = batch.next;
+            fetched.records += batch.records;
+            fetched.batch_bytes += batch.size as u64;
+            records = &records[batch.size..];
         }
         if self.next >= self.end {
             self.next = self.start;
         }
+    }
+}
+
+/// Walks the partitions of a Fetch answer, correlation id first: each with its batches as they came.
+pub(super) fn each_partition(
+    frame: &[u8],
+    correlation: i32,
+    mut each: impl FnMut(i32, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut reader = Reader::new(frame);
+    let id = reader.i32()?;
+    ensure!(id == correlation, "an answer with id {id} where {correlation} was due");
+    reader.i32()?;
+    check(reader.i16()?, "Fetch")?;
+    reader.i32()?;
+    for _ in 0..reader.count()? {
+        let topic = reader.string()?.unwrap_or_default();
+        for _ in 0..reader.count()? {
+            let partition = reader.i32()?;
+            check(reader.i16()?, &format!("cannot fetch {topic}-{partition}"))?;
+            reader.take(24)?;
+            for _ in 0..reader.count()? {
+                reader.take(16)?;
+            }
+            reader.i32()?;
+            each(partition, reader.blob()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A batch that an answer has whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    /// Its bytes.
+    pub size: usize,
+    /// The offset behind it.
+    pub next: i64,
+    /// Its records.
+    pub records: u64,
+}
+
+impl Whole {
+    /// The first one, where there is one: the last of an answer may be cut off.
+    pub fn first(bytes: &[u8]) -> Option<Whole> {
+        let number = |at: usize| i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        if bytes.len() < BATCH_HEADER_BYTES {
+            return None;
+        }
+        let size = usize::try_from(number(8)).unwrap_or(0) + 12;
+        let base = i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"));
+        (BATCH_HEADER_BYTES..=bytes.len()).contains(&size).then(|| Whole {
+            size,
+            next: base + i64::from(number(23)) + 1,
+            records: u64::try_from(number(57)).unwrap_or(0),
+        })
     }
 }
 

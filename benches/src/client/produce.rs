@@ -209,17 +209,21 @@ impl ProduceLoad {
         Ok(lanes)
     }
 
-    /// The request for one partition up to its batch, whose length is counted in.
     fn head(&self, partition: i32) -> Vec<u8> {
-        let mut request = Writer::request(PRODUCE);
-        request.null_string().i16(self.acks).i32(30_000);
-        request.i32(1).string(&self.topic.name).i32(1).i32(partition);
-        request.i32(self.batch.bytes.len() as i32);
-        let mut head = request.frame();
-        let length = (head.len() - 4 + self.batch.bytes.len()) as i32;
-        head[..4].copy_from_slice(&length.to_be_bytes());
-        head
+        request_head(&self.topic.name, partition, self.acks, self.batch.bytes.len())
     }
+}
+
+/// A Produce request for one partition up to its batch, whose length is counted in.
+pub(super) fn request_head(topic: &str, partition: i32, acks: i16, batch_bytes: usize) -> Vec<u8> {
+    let mut request = Writer::request(PRODUCE);
+    request.null_string().i16(acks).i32(30_000);
+    request.i32(1).string(topic).i32(1).i32(partition);
+    request.i32(batch_bytes as i32);
+    let mut head = request.frame();
+    let length = (head.len() - 4 + batch_bytes) as i32;
+    head[..4].copy_from_slice(&length.to_be_bytes());
+    head
 }
 
 impl Lane {
@@ -281,7 +285,7 @@ impl Lane {
 }
 
 /// The correlation id and the error code of a Produce answer for one partition.
-fn answer(frame: &[u8]) -> Result<(i32, i16)> {
+pub(super) fn answer(frame: &[u8]) -> Result<(i32, i16)> {
     let mut reader = Reader::new(frame);
     let correlation = reader.i32()?;
     ensure!(reader.count()? == 1, "a Produce answer has not one topic");

@@ -94,6 +94,46 @@ pub fn process_io(pid: Option<u32>) -> ProcessIo {
     ProcessIo { read_bytes: field("read_bytes:"), write_bytes: field("write_bytes:") }
 }
 
+/// What a process holds of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+    /// The same, pages that others have too counted in part (`smaps_rollup`); 0 where that may not be read.
+    pub proportional_bytes: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}
+
+/// Reads what a process holds now.
+pub fn holding(pid: u32) -> Holding {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
+    Holding {
+        resident_bytes: resident_bytes(pid),
+        proportional_bytes: kib_field(&format!("/proc/{pid}/smaps_rollup"), "Pss:"),
+        descriptors,
+    }
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    kib_field(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+fn kib_field(path: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let field = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse().ok());
+    field.map_or(0, |kib: u64| kib << 10)
+}
+
+/// Memory of the machine's TCP sockets in bytes: what is on its way between both ends.
+pub fn tcp_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
+    let mut fields = line.split_whitespace().skip_while(|field| *field != "mem").skip(1);
+    fields.next().and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
 /// Bytes that went to the block device, whoever wrote them; `None` where it is not in `/proc/diskstats`.
 pub fn device_written_bytes(device: &str) -> Option<u64> {
     const SECTOR_BYTES: u64 = 512;
@@ -144,6 +184,13 @@ mod tests {
         assert!(machine_cpu().busy >= before.2);
         assert!(process_cpu(std::process::id()).expect("we are alive") > 0.0);
         assert_eq!(process_cpu(u32::MAX), None);
+    }
+
+    #[test]
+    fn what_we_hold_is_seen() {
+        let held = holding(std::process::id());
+        assert!(held.resident_bytes > 1 << 20 && held.descriptors > 2, "{held:?}");
+        assert!(held.proportional_bytes <= 2 * held.resident_bytes, "{held:?}");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 pub mod append;
 pub mod broker;
 pub mod commits;
+pub mod crowd;
 pub mod device;
 pub mod embedded;
 pub mod flat;
+pub mod many_partitions;
 pub mod payload;
 pub mod read;
 pub mod recovery;

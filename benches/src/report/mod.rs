@@ -17,4 +17,4 @@ pub mod summary;
 
 pub use figure::{Axis, Figure, Kind, Point, Scale, Series, Unit};
 pub use row::Row;
-pub use summary::{Headline, Part, Summary};
+pub use summary::{Fact, Headline, Part, Summary};

@@ -53,6 +53,14 @@ struct Cell {
     range: String,
 }
 
+/// A single figure in words.
+#[derive(Debug, Serialize)]
+struct FactWords {
+    name: String,
+    value: String,
+    unit: String,
+}
+
 /// One part in words.
 #[derive(Debug, Serialize)]
 struct PartWords {
@@ -62,6 +70,7 @@ struct PartWords {
     columns: Vec<&'static str>,
     rows: Vec<Words>,
     figures: Vec<Drawn>,
+    facts: Vec<FactWords>,
     ratios: Vec<(String, String)>,
     error: Option<String>,
 }
@@ -149,6 +158,11 @@ fn part_words(part: &Part, figures: &mut usize) -> Result<PartWords> {
         columns: columns.iter().map(|column| column.title).collect(),
         rows: rows.collect(),
         figures,
+        facts: part
+            .facts
+            .iter()
+            .map(|fact| FactWords { name: fact.name.clone(), value: number(fact.value), unit: fact.unit.clone() })
+            .collect(),
         ratios: part
             .ratios
             .iter()

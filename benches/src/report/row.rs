@@ -4,6 +4,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::{Deserialize, Serialize};
 
+use super::Fact;
 use crate::measure::{Percentiles, Spread};
 
 /// What several rounds of one case say. What does not apply to a case is `None` or 0.
@@ -131,6 +132,18 @@ pub fn terminal_table<'a>(rows: impl Iterator<Item = (&'a str, &'a Row)>) -> Str
             row.write_amplification.map_or(String::new(), |spread| format!("{:.2}", spread.median)),
         ]);
         part_before = part;
+    }
+    table.to_string()
+}
+
+/// Single figures as a table for the terminal.
+pub fn terminal_facts<'a>(facts: impl Iterator<Item = &'a Fact>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["also", "", ""]);
+    table.column_mut(1).expect("three columns").set_cell_alignment(CellAlignment::Right);
+    for fact in facts {
+        table.add_row([fact.name.clone(), number(fact.value), fact.unit.clone()]);
     }
     table.to_string()
 }

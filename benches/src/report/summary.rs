@@ -54,6 +54,9 @@ pub struct Part {
     /// The figures that a reader should see first.
     #[serde(default)]
     pub headlines: Vec<Headline>,
+    /// Single figures that are neither rates nor latencies: memory, descriptors, seconds to start.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
     /// Its ratios, those of [`AIMS`](super::aim::AIMS) and others of its own.
     pub ratios: Ratios,
     /// What went wrong, where the part could not run to its end.
@@ -67,6 +70,17 @@ pub struct Headline {
     pub value: String,
     /// What it is.
     pub label: String,
+}
+
+/// A single figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fact {
+    /// What it is.
+    pub name: String,
+    /// How much.
+    pub value: f64,
+    /// Of what: "MiB", "s".
+    pub unit: String,
 }
 
 impl Part {
@@ -86,6 +100,11 @@ impl Part {
             let value = format!("{} {unit}", super::row::number(spread.median));
             self.headlines.push(Headline { value, label: label.into() });
         }
+    }
+
+    /// Adds a single figure.
+    pub fn fact(&mut self, name: impl Into<String>, value: f64, unit: &str) {
+        self.facts.push(Fact { name: name.into(), value, unit: unit.to_owned() });
     }
 
     /// Adds a ratio, if there is one.

@@ -169,6 +169,15 @@ fn a_deleted_partition_gives_its_memory_back() {
     let config = StoreConfig { arena_bytes: 32 << 20, cache_bytes: 16 << 20, ..small(dir.path(), 1) };
     let store = Store::open(config).expect("opens");
     let name = TopicPartition::new("short-lived", 0);
+    // Most of the arena comes after the start; until then buffers are from the heap.
+    let whole = store.call_blocking(ShardId(0), |shard| {
+        Box::pin(async move {
+            while shard.io().facts().arena_bytes < 32 << 20 {
+                shard.io().sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+    });
+    whole.expect("the shard answers");
     for _ in 0..4 {
         create(&store, &name, LogConfig { flush_messages: u64::MAX, ..LogConfig::default() });
         // More than the cache, so that the oldest is given up too.

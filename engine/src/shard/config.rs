@@ -58,7 +58,7 @@ impl StoreConfig {
             direct_bytes_min: 256 << 10,
             write_bytes: 1 << 20,
             writes_in_flight_max: 32,
-            sync_each_max: 16,
+            sync_each_max: 256,
             backlog_bytes_max: 64 << 20,
             direct: true,
             index_cache_bytes: 64 << 20,

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -132,6 +133,9 @@ def figures(summary, broker):
     for row in summary["parts"][0]["rows"]:
         kind = "produce" if row["case"].startswith("produce") else "fetch"
         name = kind if kind == "fetch" else f"{kind}, {'durable' if row['durable'] == 'yes' else 'not durable'}"
+        batches = re.search(r"\d+ KiB batches", row["case"])
+        if kind == "produce" and batches:
+            name += f", {batches.group()}"
         if "open loop" in row["case"]:
             found[f"{name}, at half of its maximum: p50, ms"] = row["latency"]["p50_us"] / 1000
             found[f"{name}, at half of its maximum: p99, ms"] = row["latency"]["p99_us"] / 1000

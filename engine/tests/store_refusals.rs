@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_engine::batch::{BatchBuilder, Codec};
-use corelog_engine::io::sim::{SimConfig, Simulation};
+use corelog_engine::io::sim::{Injection, Operation, SimConfig, Simulation};
 use corelog_engine::{
     AppendOptions, Epoch, Error, LogConfig, Offset, Position, ReadRequest, ReadUpTo, Shard, StoreConfig, Timestamp,
     TopicId, TopicPartition,
@@ -112,5 +113,23 @@ fn a_leader_of_the_past_appends_nothing() {
         let epochs: Vec<_> = (0..4).map(|offset| shard.epoch_of(&name, Offset(offset)).expect("there").0).collect();
         assert_eq!(epochs, [3, 3, 3, 5]);
         assert_eq!(shard.end_offset_for_epoch(&name, Epoch(4)).expect("there"), (Epoch(3), Offset(3)));
+    });
+}
+
+#[test]
+fn a_sync_that_failed_is_not_tried_again() {
+    let sim = machine();
+    // One fails, the next would succeed, though what was to be synced may be lost.
+    let (path, code) = ("once-0/00000000000000000000.log".to_owned(), 5);
+    sim.inject(Injection { operation: Operation::Sync, path, skip: 0, count: 1, code });
+    sim.run(|io| async move {
+        let config = StoreConfig { checkpoint_interval_ms: 10, ..config() };
+        let (shard, name) = (Shard::open_alone(&io, config).await.expect("opens"), TopicPartition::new("once", 0));
+        let relaxed = LogConfig { flush_messages: u64::MAX, ..LogConfig::default() };
+        shard.create(&name, TopicId::random(), relaxed).await.expect("created");
+        let appended = shard.append(&name, &batch(9000), AppendOptions::default()).expect("appended");
+        io.sleep(Duration::from_millis(500)).await;
+        assert!(matches!(shard.check(), Err(Error::Offline { .. })), "it goes on: {:?}", shard.check());
+        assert!(shard.flushed(&name, appended.next_offset).await.is_err(), "it believes a second sync");
     });
 }

@@ -7,22 +7,11 @@ use std::time::{Duration, Instant};
 use corelog_server::protocol::ErrorCode;
 use corelog_server::protocol::api_versions::{ApiVersions, ApiVersionsRequest};
 use corelog_server::protocol::fetch::Fetch;
-use corelog_server::protocol::incremental_alter_configs::{
-    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
-};
 use support::{Client, TestBroker, batch, fetch_request, until};
 
 fn is_served(client: &mut Client) -> bool {
     let request = ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() };
     client.call::<ApiVersions>(3, &request).error_code == ErrorCode::NONE
-}
-
-fn set(client: &mut Client, name: &str, value: &str) {
-    const BROKER: i8 = 4;
-    let configs = vec![AlterableConfig { name: name.into(), value: Some(value.into()), ..Default::default() }];
-    let resource = AlterConfigsResource { resource_type: BROKER, resource_name: "".into(), configs };
-    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    assert_eq!(client.call::<IncrementalAlterConfigs>(1, &request).responses[0].error_code, ErrorCode::NONE);
 }
 
 #[test]
@@ -34,13 +23,13 @@ fn an_address_with_a_limit_of_its_own_has_that_one() {
     assert!(broker.client().is_closed());
 
     // It changes while the broker runs, and those that are there stay.
-    set(&mut clients[0], "max.connections.per.ip.overrides", "localhost:4");
+    clients[0].set(None, "max.connections.per.ip.overrides", "localhost:4");
     clients.push(broker.client());
     assert!(clients.iter_mut().all(is_served));
     assert!(broker.client().is_closed());
-    set(&mut clients[0], "max.connections.per.ip.overrides", "127.0.0.1:0");
+    clients[0].set(None, "max.connections.per.ip.overrides", "127.0.0.1:0");
     assert!(clients.iter_mut().all(is_served) && broker.client().is_closed());
-    set(&mut clients[0], "max.connections.per.ip.overrides", "");
+    clients[0].set(None, "max.connections.per.ip.overrides", "");
     clients.truncate(1);
     until("the others are gone, and one is allowed", || {
         assert!(is_served(&mut clients[0]));
@@ -56,7 +45,7 @@ fn new_connections_wait_where_there_are_too_many_in_a_second() {
     assert!(clients.iter_mut().all(is_served), "all are served in the end");
     let took = began.elapsed();
     assert!(took > Duration::from_millis(1900) && took < Duration::from_secs(8), "{took:?}");
-    set(&mut clients[0], "max.connection.creation.rate", "1000");
+    clients[0].set(None, "max.connection.creation.rate", "1000");
     let began = Instant::now();
     assert!((0..15).all(|_| is_served(&mut broker.client())));
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());

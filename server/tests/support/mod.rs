@@ -15,6 +15,9 @@ use corelog_server::protocol::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopics, CreateTopicsRequest,
 };
 use corelog_server::protocol::fetch::{Fetch, FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData};
+use corelog_server::protocol::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
+};
 use corelog_server::protocol::metadata::{Metadata, MetadataRequest, MetadataRequestTopic};
 use corelog_server::protocol::produce::{
     PartitionProduceData, PartitionProduceResponse, Produce, ProduceRequest, TopicProduceData,
@@ -169,6 +172,18 @@ impl Client {
         let response = self.call::<CreateTopics>(7, &request);
         assert_eq!(response.topics[0].error_code, ErrorCode::NONE, "{:?}", response.topics[0].error_message);
         response.topics[0].topic_id
+    }
+
+    /// Sets one setting of a topic, or of all brokers where `topic` is `None`, while it is served.
+    pub fn set(&mut self, topic: Option<&str>, key: &str, value: &str) {
+        const TOPIC: i8 = 2;
+        const BROKER: i8 = 4;
+        let configs = vec![AlterableConfig { name: key.into(), value: Some(value.into()), ..Default::default() }];
+        let resource_type = if topic.is_some() { TOPIC } else { BROKER };
+        let resource = AlterConfigsResource { resource_type, resource_name: topic.unwrap_or("").into(), configs };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let response = self.call::<IncrementalAlterConfigs>(1, &request).responses.remove(0);
+        assert_eq!(response.error_code, ErrorCode::NONE, "{key}={value}: {:?}", response.error_message);
     }
 
     /// Produces one batch with `acks=-1`.

@@ -65,8 +65,8 @@ mod differential;
 mod golden;
 #[cfg(test)]
 mod hostile;
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "samples"))]
+pub mod sample;
 
 pub use current_leader::{LeaderIdAndEpoch, NodeEndpoint};
 pub use error_code::ErrorCode;

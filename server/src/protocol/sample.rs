@@ -11,10 +11,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// The same values for the same seed, as `version` can carry them.
     pub fn new(seed: u64, version: i16) -> Sampler {
         Sampler { state: seed, version }
     }
 
+    /// The version whose values these are.
     pub fn version(&self) -> i16 {
         self.version
     }
@@ -28,6 +30,7 @@ impl Sampler {
         mixed ^ (mixed >> 31)
     }
 
+    /// Less than `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
@@ -43,6 +46,7 @@ impl Sampler {
         }
     }
 
+    /// Empty, short, of several bytes a character, or long.
     pub fn text(&mut self) -> Text {
         let texts = ["", "a", "topic-1", "größe", "日本語", "a.longer_name-with.127"];
         match self.below(8) {
@@ -52,6 +56,7 @@ impl Sampler {
         }
     }
 
+    /// Of lengths at which their encoding changes.
     pub fn bytes(&mut self) -> Bytes {
         let len = [0, 1, 61, 126, 127, 128, 255, 256, 300, 20_000][self.below(10) as usize];
         (0..len).map(|_| self.next() as u8).collect()

@@ -38,7 +38,7 @@ pub trait Wire: Sized {
     /// Writes it, in the writer's version.
     fn write(&self, writer: &mut Writer);
     /// Any value of it that `version` can carry.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample(sampler: &mut super::sample::Sampler) -> Self;
 }
 
@@ -51,7 +51,7 @@ macro_rules! numbers {
             fn write(&self, writer: &mut Writer) {
                 writer.put(&self.to_be_bytes());
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "samples"))]
             fn sample(sampler: &mut super::sample::Sampler) -> $type {
                 sampler.number() as $type
             }
@@ -72,7 +72,7 @@ impl Wire for bool {
     fn write(&self, writer: &mut Writer) {
         writer.put(&[u8::from(*self)]);
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample(sampler: &mut super::sample::Sampler) -> bool {
         sampler.below(2) == 1
     }
@@ -85,7 +85,7 @@ impl Wire for ErrorCode {
     fn write(&self, writer: &mut Writer) {
         self.0.write(writer);
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample(sampler: &mut super::sample::Sampler) -> ErrorCode {
         ErrorCode(i16::sample(sampler))
     }
@@ -98,7 +98,7 @@ impl Wire for Uuid {
     fn write(&self, writer: &mut Writer) {
         writer.put(self.as_bytes());
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample(sampler: &mut super::sample::Sampler) -> Uuid {
         Uuid::from_u64_pair(sampler.number(), sampler.number())
     }
@@ -111,7 +111,7 @@ impl Wire for TopicId {
     fn write(&self, writer: &mut Writer) {
         writer.put(self.0.as_bytes());
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample(sampler: &mut super::sample::Sampler) -> TopicId {
         TopicId(Uuid::from_u64_pair(sampler.number(), sampler.number()))
     }
@@ -134,7 +134,7 @@ macro_rules! nullable_message {
                     }
                 }
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "samples"))]
             fn sample(sampler: &mut $crate::protocol::sample::Sampler) -> Self {
                 (sampler.below(4) > 0).then(|| $crate::protocol::Wire::sample(sampler))
             }
@@ -150,7 +150,7 @@ pub trait Nullable: Sized {
     /// Writes it, or null.
     fn write_nullable(value: Option<&Self>, writer: &mut Writer);
     /// Any value of it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample_some(sampler: &mut super::sample::Sampler) -> Self;
 }
 
@@ -163,7 +163,7 @@ macro_rules! nullable {
             fn write(&self, writer: &mut Writer) {
                 <$type>::write_nullable(Some(self), writer);
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "samples"))]
             fn sample(sampler: &mut super::sample::Sampler) -> Self {
                 <$type>::sample_some(sampler)
             }
@@ -176,7 +176,7 @@ macro_rules! nullable {
             fn write(&self, writer: &mut Writer) {
                 <$type>::write_nullable(self.as_ref(), writer);
             }
-            #[cfg(test)]
+            #[cfg(any(test, feature = "samples"))]
             fn sample(sampler: &mut super::sample::Sampler) -> Self {
                 (sampler.below(4) > 0).then(|| <$type>::sample_some(sampler))
             }
@@ -197,7 +197,7 @@ impl Nullable for Text {
         writer.text_len(value.map(|text| text.as_bytes().len()));
         writer.put(value.map_or(&[], Text::as_bytes));
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample_some(sampler: &mut super::sample::Sampler) -> Text {
         sampler.text()
     }
@@ -216,7 +216,7 @@ impl Nullable for Bytes {
             writer.splice(bytes);
         }
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample_some(sampler: &mut super::sample::Sampler) -> Bytes {
         sampler.bytes()
     }
@@ -269,7 +269,7 @@ impl Nullable for Records {
             writer.splice(piece);
         }
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample_some(sampler: &mut super::sample::Sampler) -> Records {
         Records((0..sampler.below(3)).map(|_| sampler.bytes()).collect())
     }
@@ -290,7 +290,7 @@ impl<T: Wire> Nullable for Vec<T> {
             element.write(writer);
         }
     }
-    #[cfg(test)]
+    #[cfg(any(test, feature = "samples"))]
     fn sample_some(sampler: &mut super::sample::Sampler) -> Vec<T> {
         (0..sampler.below(4)).map(|_| T::sample(sampler)).collect()
     }
@@ -346,7 +346,7 @@ macro_rules! message {
                 }
             }
 
-            #[cfg(test)]
+            #[cfg(any(test, feature = "samples"))]
             fn sample(sampler: &mut $crate::protocol::sample::Sampler) -> $name {
                 $name {
                     $($field: message!(@sample sampler, [$($default)?], [$($versions $(, tag $tag)?)?]),)*

@@ -126,7 +126,7 @@ pub(super) const BROKER_KEYS: &[Key] = &[
          is not durable may lose so much at a power cut."),
     Key::fixed("corelog.connection.bytes", Kind::Long(1 << 20, MAX), "268435456",
         "Memory of each shard for requests that are received or unanswered and answers that are unsent; when it is used up, \
-         connections that hold much of it wait, and are closed if nothing of theirs moves."),
+         connections that hold more than an even share of it wait, and are closed if nothing of theirs moves."),
     Key::fixed("corelog.cores", Kind::Int(0, 4096), "0", "Shards, each a thread on a core of its own; 0 for one per core."),
     Key::fixed("corelog.direct", Kind::Boolean, "true", "Whether files are opened with O_DIRECT where the file system has it."),
     Key::fixed("corelog.journal.bytes", Kind::Long(8 << 20, MAX), "268435456",

@@ -4,8 +4,8 @@
 //! share a commit; from then on only the oldest unanswered one is driven, and whatever is ready is sent in one write.
 //! A connection whose client does not read its answers, or asks for much at once, is not read from until that is worked
 //! off: it never holds more than one frame of the longest kind, [`IN_FLIGHT_BYTES_MAX`] and the last answer. Where all
-//! connections of the shard together hold too much, those that hold a large part are not read from, and are closed if
-//! nothing of theirs moves.
+//! connections of the shard together hold too much, those that hold more than an even share are not read from, and are
+//! closed if nothing of theirs moves.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::futures::OwnedNotified;
 
 use super::input::{FrameError, Input};
-use super::memory::SHARE_BYTES;
 use super::output::Output;
 use crate::api::{self, Answer, Answering, Begun, Refused};
 use crate::broker::ShardServer;
@@ -41,8 +40,14 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a producer is held back while much waits for the disk, before it is let on to be told so.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
-/// How long a connection may stand still with much memory while its shard has none left.
-const STARVED_WAIT: Duration = Duration::from_secs(5);
+/// How long a client may send nothing of a request that it has begun while its shard has no memory left.
+const HALF_WAIT: Duration = Duration::from_secs(5);
+/// How long it may take for all of such a request.
+const WHOLE_WAIT: Duration = Duration::from_secs(30);
+/// How old a request gets that is held back since the connection has too much memory: those that stand still are closed before.
+const STARVED_WAIT: Duration = Duration::from_secs(10);
+/// How often a connection that waits for the rest of a request looks whether there is memory left.
+const LOOK: Duration = Duration::from_secs(1);
 /// A time that does not come.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -94,6 +99,8 @@ pub(super) struct Connection<S> {
     frame_since: Option<Instant>,
     idle: Duration,
     timer: LocalFuture<()>,
+    /// When `timer` is ready.
+    timer_at: Instant,
     shutdown: Pin<Box<OwnedNotified>>,
     /// The memory that is counted as this connection's, in bytes.
     held: usize,
@@ -125,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             frame_since: None,
             idle,
             timer: timer(&server, now + idle),
+            timer_at: now + idle,
             shutdown,
             held: 0,
             starved: None,
@@ -251,10 +259,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn poll_memory(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.held > SHARE_BYTES && self.server.memory.is_full() {
+        // Who has been held back stays so until there is memory: an even share grows with each that is closed.
+        while self.server.memory.is_too_much(self.held) || (self.starved.is_some() && self.server.memory.is_full()) {
             if self.starved.is_none() {
                 self.starved = Some(Box::pin(self.server.memory.freed()));
-                self.timer = timer(&self.server, self.server.io.now() + STARVED_WAIT);
+                self.wait_until(self.server.io.now() + STARVED_WAIT);
             }
             let freed = self.starved.as_mut().expect("it was just made");
             std::task::ready!(freed.as_mut().poll(cx));
@@ -321,7 +330,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn stop_reading(&mut self, end: End) {
         let now = self.server.io.now();
         self.ending.get_or_insert((end, now));
-        self.timer = timer(&self.server, now + DRAIN);
+        self.wait_until(now + DRAIN);
+    }
+
+    fn wait_until(&mut self, deadline: Instant) {
+        if self.timer_at == deadline {
+            return;
+        }
+        self.timer = timer(&self.server, deadline);
+        self.timer_at = deadline;
     }
 
     /// When nothing moves: whether it is the end (`Some`), something else moved (`None`), or there is to wait.
@@ -333,29 +350,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some((end, _)) = self.ending.take_if(|_| self.in_flight.is_empty() && self.output.is_empty()) {
             return Poll::Ready(Some(end));
         }
+        // Who waits for the rest of a request is not told when the memory is used up.
+        if self.frame_since.is_some() && self.ending.is_none() {
+            self.wait_until(self.timer_at.min(self.server.io.now() + LOOK));
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
             let now = self.server.io.now();
+            let memory_deadline = self.memory_deadline();
             let deadline = match &self.ending {
                 Some((_, since)) => *since + DRAIN,
-                None if self.starved.is_some() => self.progress_at + STARVED_WAIT,
-                // A request that waits for its records is not idle; a client that does not take its answers is.
-                None if self.output.is_empty() && !self.in_flight.is_empty() => now + self.idle,
-                // Nor is one that sends a byte now and then, and never a whole request, worth its place.
-                None if self.in_flight.is_empty() && self.output.is_empty() => {
-                    self.frame_since.map_or(self.progress_at, |since| since.min(self.progress_at)) + self.idle
-                }
-                None => self.progress_at + self.idle,
+                None => memory_deadline.into_iter().fold(self.idle_deadline(now), Instant::min),
             };
             if deadline <= now {
-                return Poll::Ready(Some(match self.ending {
-                    Some(_) => End::Drain,
-                    None if self.starved.is_some() => End::Memory(self.held),
-                    None => End::Idle,
+                return Poll::Ready(Some(match (&self.ending, memory_deadline) {
+                    (Some(_), _) => End::Drain,
+                    (None, Some(at)) if at <= now => End::Memory(self.held),
+                    (None, _) => End::Idle,
                 }));
             }
-            self.timer = timer(&self.server, deadline);
+            self.wait_until(if self.frame_since.is_some() { deadline.min(now + LOOK) } else { deadline });
         }
         Poll::Pending
+    }
+
+    /// Until when it may go on as it is where the memory is used up; `None` where it need not.
+    fn memory_deadline(&self) -> Option<Instant> {
+        if self.starved.is_some() {
+            // From when the request began, so that the oldest ones make room for those that came after them.
+            return Some(self.frame_since.unwrap_or(self.progress_at) + STARVED_WAIT);
+        }
+        let since = self.frame_since.filter(|_| self.server.memory.is_full())?;
+        Some((self.progress_at + HALF_WAIT).min(since + WHOLE_WAIT))
+    }
+
+    /// Until when it may be silent.
+    fn idle_deadline(&self, now: Instant) -> Instant {
+        if self.output.is_empty() && !self.in_flight.is_empty() {
+            // A request that waits for its records is not idle; a client that does not take its answers is.
+            return now + self.idle;
+        }
+        // Nor is one that sends a byte now and then, and never a whole request, worth its place.
+        let half_since = self.frame_since.filter(|_| self.output.is_empty());
+        half_since.map_or(self.progress_at, |since| since.min(self.progress_at)) + self.idle
     }
 }
 

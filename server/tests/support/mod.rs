@@ -26,7 +26,7 @@ use corelog_server::protocol::{Api, ErrorCode, Text, decode_response, encode_req
 use corelog_server::{Running, serve};
 
 /// How long a test waits for an answer before it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A produce version with topic names, and one with ids.
 pub const BY_NAME: i16 = 12;
 

@@ -24,7 +24,7 @@ use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::leaders::Leaders;
 use crate::metrics::ShardCounters;
-use crate::net::{Bound, Connections, Memory};
+use crate::net::{Bound, Connections, Memory, Seats};
 use crate::producer_ids::ProducerIds;
 
 /// What all shards of a broker share.
@@ -91,6 +91,7 @@ pub(crate) struct ShardServer {
     pub(crate) live: Cell<usize>,
     pub(crate) ended: Notify,
     pub(crate) memory: Memory,
+    pub(crate) seats: Seats,
     /// Sockets bound and not yet accepted from.
     pub(crate) bound: RefCell<Vec<Bound>>,
 }
@@ -120,6 +121,7 @@ impl ShardServer {
             shutdown: Arc::new(Notify::new()),
             live: Cell::new(0),
             ended: Notify::new(),
+            seats: Seats::default(),
             bound: RefCell::default(),
         });
         HERE.with(|here| assert!(here.set(server.clone()).is_ok(), "a shard serves one broker"));

@@ -237,27 +237,6 @@ fn a_request_that_comes_too_slowly_ends_its_connection() {
 }
 
 #[test]
-fn there_are_no_more_connections_than_allowed() {
-    let broker = TestBroker::start(&[("max.connections", "3")]);
-    let mut clients: Vec<Client> = (0..3).map(|_| broker.client()).collect();
-    assert!(clients.iter_mut().all(is_served));
-    assert!(broker.client().is_closed());
-    drop(clients.pop());
-    let start = Instant::now();
-    let mut next = broker.client();
-    next.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
-    while next.is_closed() {
-        assert!(start.elapsed() < Duration::from_secs(5), "the place is free again");
-        next = broker.client();
-        next.stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
-    }
-    assert!(is_served(&mut next));
-    let per_ip = TestBroker::start(&[("max.connections.per.ip", "1")]);
-    let mut first = per_ip.client();
-    assert!(is_served(&mut first) && per_ip.client().is_closed());
-}
-
-#[test]
 fn hundreds_of_connections_are_served_at_once() {
     let broker = TestBroker::start(&[]);
     broker.client().create("t", 4, &[]);

@@ -12,9 +12,113 @@ use corelog_server::protocol::produce::Produce;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use support::{BY_NAME, Client, TestBroker, batch, fetch_request, produce_request, until};
 
+fn introduced() -> ApiVersionsRequest {
+    ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() }
+}
+
 fn is_served(client: &mut Client) -> bool {
-    let request = ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() };
-    client.call::<ApiVersions>(3, &request).error_code == ErrorCode::NONE
+    client.call::<ApiVersions>(3, &introduced()).error_code == ErrorCode::NONE
+}
+
+/// Whether it is answered before `wait` is over.
+fn is_served_within(client: &mut Client, wait: Duration) -> bool {
+    client.stream.set_read_timeout(Some(wait)).expect("a timeout");
+    let answer = client.receive_frame();
+    client.stream.set_read_timeout(Some(support::PATIENCE)).expect("a timeout");
+    answer.is_ok()
+}
+
+#[test]
+fn one_too_many_waits_for_a_place() {
+    let broker = TestBroker::start(&[("max.connections", "3")]);
+    let mut clients: Vec<Client> = (0..3).map(|_| broker.client()).collect();
+    assert!(clients.iter_mut().all(is_served));
+    // As with Kafka: the sockets are open, and nothing is answered.
+    let mut waiting: Vec<Client> = (0..4).map(|_| broker.client()).collect();
+    for client in &mut waiting {
+        client.send::<ApiVersions>(3, &introduced());
+    }
+    assert!(!waiting.iter_mut().any(|client| is_served_within(client, Duration::from_millis(100))));
+    assert!(clients.iter_mut().all(is_served));
+    for left in (0..3).rev() {
+        drop(clients.pop());
+        let mut served = 0;
+        until("one that waited has the place", || {
+            served =
+                waiting.iter_mut().position(|client| is_served_within(client, Duration::from_millis(10))).unwrap_or(9);
+            served < 9
+        });
+        assert!(
+            !waiting.iter_mut().any(|client| is_served_within(client, Duration::from_millis(50))),
+            "only one, {left}"
+        );
+        // It stays; the next place is another's.
+        clients.insert(0, waiting.remove(served));
+    }
+    // More places, for all that wait.
+    clients[0].set(None, "max.connections", "4");
+    until("the last has a place", || is_served_within(&mut waiting[0], Duration::from_millis(10)));
+}
+
+#[test]
+fn one_too_many_of_its_address_is_closed() {
+    let broker = TestBroker::start(&[("max.connections.per.ip", "1")]);
+    let mut first = broker.client();
+    assert!(is_served(&mut first) && broker.client().is_closed() && is_served(&mut first));
+}
+
+#[test]
+fn connections_end_where_the_limit_is_lowered() {
+    let broker = TestBroker::start(&[]);
+    let mut clients: Vec<Client> = (0..6).map(|_| broker.client()).collect();
+    assert!(clients.iter_mut().all(is_served));
+    clients[5].set(None, "max.connections", "2");
+    until("all but two are closed", || {
+        clients.retain_mut(|client| {
+            client.stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+            !client.is_closed()
+        });
+        clients.len() <= 2
+    });
+    for client in &mut clients {
+        client.stream.set_read_timeout(Some(support::PATIENCE)).expect("a timeout");
+    }
+    assert!(clients.iter_mut().all(is_served) && clients.len() == 2);
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
+    let (between, small) = (free_port(), free_port());
+    let listeners = format!("ALL://127.0.0.1:0,BETWEEN://127.0.0.1:{between},SMALL://127.0.0.1:{small}");
+    let broker = TestBroker::start(&[
+        ("listeners", &listeners),
+        ("listener.security.protocol.map", "ALL:PLAINTEXT,BETWEEN:PLAINTEXT,SMALL:PLAINTEXT"),
+        ("inter.broker.listener.name", "BETWEEN"),
+        ("listener.name.small.max.connections", "1"),
+        ("max.connections", "3"),
+    ]);
+    let connect = |port: u16| Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut first = connect(small);
+    assert!(is_served(&mut first));
+    let mut second = connect(small);
+    second.send::<ApiVersions>(3, &introduced());
+    assert!(!is_served_within(&mut second, Duration::from_millis(200)));
+    let mut others: Vec<Client> = (0..2).map(|_| broker.client()).collect();
+    assert!(others.iter_mut().all(is_served));
+    // The place of the most silent one is taken for it, and that of the next.
+    let mut brokers = vec![connect(between)];
+    assert!(is_served(&mut brokers[0]) && first.is_closed());
+    brokers.extend((0..3).map(|_| connect(between)));
+    assert!(brokers.iter_mut().all(is_served) && others.iter_mut().all(Client::is_closed));
+    assert!(!is_served_within(&mut second, Duration::from_millis(200)), "there is no place but for brokers");
+    brokers.truncate(1);
+    assert!(is_served_within(&mut second, support::PATIENCE));
 }
 
 #[test]

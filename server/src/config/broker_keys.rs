@@ -56,7 +56,10 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::fixed("log.retention.check.interval.ms", Kind::Long(1, MAX), "300000", "How often retention looks for old segments."),
     Key::dynamic("max.connection.creation.rate", Kind::Int(0, INT_MAX), "2147483647",
         "The most new connections in a second, over which they wait to be accepted."),
-    Key::dynamic("max.connections", Kind::Int(0, INT_MAX), "2147483647", "The most connections at once; one more is closed at once. (Kafka lets it wait.)"),
+    Key::dynamic("max.connections", Kind::Int(0, INT_MAX), "2147483647", 
+        "The most connections at once; one more waits until there is a place. Those of the listener for brokers, where there are others, \
+         do not wait: the one that was silent for the longest makes room for them, and where the limit is lowered. \
+         `listener.name.NAME.max.connections` is the same for one listener."),
     Key::dynamic("max.connections.per.ip", Kind::Int(0, INT_MAX), "2147483647", "The most connections of one address at once."),
     Key::dynamic("max.connections.per.ip.overrides", Kind::HostLimits, "",
         "The most connections of single addresses or hosts, as `host:100,127.0.0.1:200`, in place of `max.connections.per.ip`."),

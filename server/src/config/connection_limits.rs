@@ -16,6 +16,10 @@ pub struct ConnectionLimits {
     pub of_ip: HashMap<IpAddr, usize>,
     /// `max.connection.creation.rate`: new ones in a second; `None` for any number.
     pub rate: Option<u32>,
+    /// `listener.name.NAME.max.connections`, by the listener's name.
+    pub of_listener: HashMap<String, usize>,
+    /// The listener for brokers where there are others: it has none of `total`, which those on others make room for.
+    pub protected: Option<String>,
 }
 
 impl ConnectionLimits {
@@ -30,7 +34,13 @@ impl ConnectionLimits {
                 }
             }
         }
-        ConnectionLimits { total, per_ip, of_ip, rate: (rate < i32::MAX as u32).then_some(rate) }
+        let rate = (rate < i32::MAX as u32).then_some(rate);
+        ConnectionLimits { total, per_ip, of_ip, rate, of_listener: HashMap::new(), protected: None }
+    }
+
+    /// Whether a listener counts among those that `total` bounds.
+    pub(crate) fn is_protected(&self, listener: &str) -> bool {
+        self.protected.as_deref() == Some(listener)
     }
 
     /// Whether anybody can connect; the error is Kafka's sentence.
@@ -47,6 +57,12 @@ impl ConnectionLimits {
     pub fn of(&self, ip: IpAddr) -> usize {
         self.of_ip.get(&ip.to_canonical()).copied().unwrap_or(self.per_ip)
     }
+}
+
+/// The listener, in upper case, of which a setting is the limit.
+pub(super) fn listener_of(name: &str) -> Option<String> {
+    let listener = name.strip_prefix("listener.name.")?.strip_suffix(".max.connections")?;
+    (!listener.is_empty()).then(|| listener.to_uppercase())
 }
 
 /// Whether the text is a list of `HOST:LIMIT`.

@@ -61,7 +61,10 @@ impl Settings {
         };
         let number = |name: &str| text(name).parse().unwrap_or(i32::MAX as u32);
         let [total, per_ip, overrides, rate] = NAMES;
-        ConnectionLimits::new(number(total) as usize, number(per_ip) as usize, text(overrides), number(rate))
+        let ConnectionLimits { of_listener, protected, .. } = self.broker.connection_limits.clone();
+        let (total, per_ip) = (number(total) as usize, number(per_ip) as usize);
+        let limits = ConnectionLimits::new(total, per_ip, text(overrides), number(rate));
+        ConnectionLimits { of_listener, protected, ..limits }
     }
 
     /// For how long a producer that writes nothing is remembered, under what was changed since.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use corelog_replication::NodeId;
 
-use super::connection_limits::ConnectionLimits;
+use super::connection_limits::{ConnectionLimits, listener_of};
 use super::key::{Effect, Kind};
 use super::listener::{self, Advertised, Listener};
 use super::source::{ConfigError, Given, Origin};
@@ -162,6 +162,11 @@ impl<'a> Values<'a> {
                         Effect::Refused(_) => None,
                     }
                 }
+                None if listener_of(&setting.name).is_some() => {
+                    let key = broker_key("max.connections").expect("it is a row");
+                    key.check(&setting.value).map_err(|reason| setting.invalid(reason))?;
+                    None
+                }
                 None => {
                     let hint = || ConfigError::Unknown {
                         name: setting.name.clone(),
@@ -223,6 +228,7 @@ impl<'a> Values<'a> {
     fn broker(&self) -> Result<BrokerSettings, ConfigError> {
         self.check_roles()?;
         let (listeners, advertised) = self.listeners()?;
+        let connection_limits = self.connection_limits(&listeners)?;
         Ok(BrokerSettings {
             node: self.node()?,
             listeners,
@@ -236,12 +242,7 @@ impl<'a> Values<'a> {
             fetch_sessions_max: self.number("max.incremental.fetch.session.cache.slots")?,
             request_bytes_max: self.number("socket.request.max.bytes")?,
             described_partitions_max: self.number("max.request.partition.size.limit")?,
-            connection_limits: ConnectionLimits::new(
-                self.number("max.connections")?,
-                self.number("max.connections.per.ip")?,
-                self.text("max.connections.per.ip.overrides").unwrap_or_default(),
-                self.number("max.connection.creation.rate")?,
-            ),
+            connection_limits,
             metrics_listen: self.metrics_listen()?,
             connection_bytes: self.number("corelog.connection.bytes")?,
             connection_idle_ms_max: self.bound("connections.max.idle.ms"),
@@ -363,6 +364,23 @@ impl<'a> Values<'a> {
                 ),
             )),
         }
+    }
+
+    fn connection_limits(&self, listeners: &[Listener]) -> Result<ConnectionLimits, ConfigError> {
+        let limits = ConnectionLimits::new(
+            self.number("max.connections")?,
+            self.number("max.connections.per.ip")?,
+            self.text("max.connections.per.ip.overrides").unwrap_or_default(),
+            self.number("max.connection.creation.rate")?,
+        );
+        let of_listener = self.given.iter().filter_map(|(name, setting)| {
+            let listener = listener_of(name)?;
+            Some((listener, setting.value.trim().parse().expect("numbers were checked")))
+        });
+        // What Kafka takes where nothing is said: the listener of security.inter.broker.protocol.
+        let between = self.text("inter.broker.listener.name").filter(|name| !name.is_empty()).unwrap_or("PLAINTEXT");
+        let protected = (listeners.len() > 1).then(|| between.to_uppercase());
+        Ok(ConnectionLimits { of_listener: of_listener.collect(), protected, ..limits })
     }
 
     fn listeners(&self) -> Result<(Vec<Listener>, Vec<Advertised>), ConfigError> {

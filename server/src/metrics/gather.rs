@@ -23,7 +23,7 @@ families! {
     SENT = Counter "corelog_sent_bytes_total" "Bytes sent to clients.";
     CONNECTIONS = Gauge "corelog_connections" "Open connections.";
     ACCEPTED = Counter "corelog_connections_accepted_total" "Connections accepted.";
-    REFUSED = Counter "corelog_connections_refused_total" "Connections refused by max.connections or max.connections.per.ip.";
+    REFUSED = Counter "corelog_connections_refused_total" "Connections refused by max.connections.per.ip (over max.connections they wait).";
     CONNECTION_MEMORY = Gauge "corelog_connection_memory_bytes" "Memory of requests and answers under way (corelog.connection.bytes bounds it).";
     SESSIONS = Gauge "corelog_fetch_sessions" "Fetch sessions.";
     BATCHES = Counter "corelog_appended_batches_total" "Record batches appended.";

@@ -22,6 +22,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::input::{FrameError, Input};
 use super::output::Output;
+use super::seats::Seat;
 use crate::api::{self, Answer, Answering, Begun, Refused};
 use crate::broker::ShardServer;
 use crate::join::LocalFuture;
@@ -60,6 +61,8 @@ enum End {
     Shutdown,
     #[error("nothing moved for connections.max.idle.ms")]
     Idle,
+    #[error("there are more than max.connections allows, and it was silent for the longest")]
+    Room,
     #[error("its last answers took too long")]
     Drain,
     #[error("it held {0} bytes while nothing of it moved and the connections had used up corelog.connection.bytes")]
@@ -88,6 +91,7 @@ pub(super) struct Connection<S> {
     peer: Rc<Peer>,
     listener: Rc<str>,
     server: Rc<ShardServer>,
+    seat: Rc<Seat>,
     input: Input,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
@@ -122,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Connection {
             stream,
             peer: Rc::new(Peer::new(peer)),
+            seat: server.seats.take(listener.clone(), now),
             listener,
             input: Input::new(server.broker.settings.broker.request_bytes_max),
             in_flight: VecDeque::new(),
@@ -140,6 +145,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             room: None,
             server,
         }
+    }
+
+    /// By which it can be told to end.
+    pub(super) fn seat(&self) -> Rc<Seat> {
+        self.seat.clone()
     }
 
     /// Serves it to its end.
@@ -180,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let moved = answered || sent || received;
         if moved {
             self.progress_at = self.server.io.now();
+            self.seat.used(self.progress_at);
         } else if self.in_flight.is_empty() {
             self.input.release();
         }
@@ -345,6 +356,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         if self.ending.is_none() && self.shutdown.as_mut().poll(cx).is_ready() {
             self.stop_reading(End::Shutdown);
+            return Poll::Ready(None);
+        }
+        if self.ending.is_none() && self.seat.poll_told(cx) {
+            self.stop_reading(End::Room);
             return Poll::Ready(None);
         }
         if let Some((end, _)) = self.ending.take_if(|_| self.in_flight.is_empty() && self.output.is_empty()) {

@@ -8,6 +8,7 @@ use corelog_engine::Result;
 use corelog_engine::io::{Listener, Stream};
 
 use super::connection::Connection;
+use super::connections::Ticket;
 use crate::broker::ShardServer;
 
 /// How long to wait before accepting again when the process has no descriptor left.
@@ -31,6 +32,7 @@ pub(crate) fn accept(server: &Rc<ShardServer>) {
     for bound in server.bound.take() {
         server.io.spawn(accept_at(server.clone(), bound));
     }
+    server.io.spawn(make_room(server.clone()));
 }
 
 async fn accept_at(server: Rc<ShardServer>, bound: Bound) {
@@ -42,16 +44,10 @@ async fn accept_at(server: Rc<ShardServer>, bound: Bound) {
             () = shutdown.as_mut() => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let wait = server.broker.connections.wait_for_rate(server.io.now());
-                if !wait.is_zero() {
-                    tokio::select! {
-                        () = server.io.sleep(wait) => {}
-                        () = shutdown.as_mut() => return,
-                    }
-                }
-                admit(&server, &bound.name, stream, peer);
-            }
+            Ok((stream, peer)) => tokio::select! {
+                () = admit(&server, &bound.name, stream, peer) => {}
+                () = shutdown.as_mut() => return,
+            },
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");
                 server.io.sleep(BACK_OFF).await;
@@ -60,23 +56,70 @@ async fn accept_at(server: Rc<ShardServer>, bound: Bound) {
     }
 }
 
-fn admit(server: &Rc<ShardServer>, listener: &Rc<str>, stream: Stream, peer: SocketAddr) {
-    let ticket = match server.broker.connections.admit(peer.ip()) {
-        Ok(ticket) => ticket,
-        Err(full) => {
-            server.counters.refused.add(1);
-            tracing::warn!(%peer, "connection refused: {full}");
-            return;
+/// Serves a connection once there is a place for it, or closes it.
+async fn admit(server: &Rc<ShardServer>, listener: &Rc<str>, stream: Stream, peer: SocketAddr) {
+    let connections = &server.broker.connections;
+    let wait = connections.wait_for_rate(server.io.now());
+    if !wait.is_zero() {
+        server.io.sleep(wait).await;
+    }
+    let mut was_full = false;
+    let ticket = loop {
+        let mut freed = Box::pin(connections.freed());
+        freed.as_mut().enable();
+        match connections.admit(peer.ip(), listener) {
+            Ok(ticket) => break ticket,
+            Err(full) if full.waits() => {
+                if !was_full {
+                    tracing::warn!(%peer, %listener, "a connection waits for a place: {full}");
+                }
+                was_full = true;
+                freed.await;
+            }
+            Err(full) => {
+                server.counters.refused.add(1);
+                tracing::warn!(%peer, "connection refused: {full}");
+                return;
+            }
         }
     };
+    serve(server, ticket, Connection::new(stream, peer, listener.clone(), server.clone()));
+}
+
+fn serve(server: &Rc<ShardServer>, mut ticket: Ticket, connection: Connection<Stream>) {
     server.counters.accepted.add(1);
-    let connection = Connection::new(stream, peer, listener.clone(), server.clone());
     let server = server.clone();
     server.live.set(server.live.get() + 1);
     server.io.clone().spawn(async move {
+        let seat = connection.seat();
         connection.run().await;
+        server.seats.give_back(&seat);
+        if seat.was_told() {
+            ticket.leave();
+        }
         drop(ticket);
         server.live.set(server.live.get() - 1);
         server.ended.notify_waiters();
     });
+}
+
+/// Tells connections of this shard to end where there are too many for the broker.
+async fn make_room(server: Rc<ShardServer>) {
+    let connections = &server.broker.connections;
+    let mut shutdown = Box::pin(server.shutdown.clone().notified_owned());
+    shutdown.as_mut().enable();
+    while !server.is_closing() {
+        let mut exceeded = Box::pin(connections.exceeded());
+        exceeded.as_mut().enable();
+        while let Some(seat) = server.seats.most_silent(|seat| connections.may_leave(&seat.listener)) {
+            if !connections.must_one_leave() {
+                break;
+            }
+            seat.tell();
+        }
+        tokio::select! {
+            () = exceeded => {}
+            () = shutdown.as_mut() => return,
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The gate of the log: bytes become a [`ValidBatch`] here or are refused with the reason.
 //!
 //! The rules are those of Kafka's `LogValidator` and `UnifiedLog.analyzeAndValidateRecords`, and a little stricter where
-//! Kafka would store what no client can have meant (offset deltas that are not 0, 1, 2 …; a timestamp type that is the
-//! broker's). A wrong maximum timestamp is put right, as Kafka does. Nothing is allocated for an uncompressed batch.
+//! Kafka would store what no client can have meant (offset deltas that are not 0, 1, 2 …). A wrong maximum timestamp is
+//! put right, and so is a timestamp type that is the broker's, as Kafka does. Nothing is allocated for an uncompressed batch.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -118,6 +118,7 @@ pub fn validate<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ValidBatch<'a>, 
         }
         _ => batch.check_claimed_timestamps(limits)?,
     }
+    batch.clear_broker_time();
     Ok(batch)
 }
 
@@ -140,7 +141,9 @@ fn check_header(header: &BatchHeader, limits: &Limits) -> Result<(), BatchError>
     if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
         return Err(BatchError::Count { count: header.record_count, last_offset_delta: header.last_offset_delta });
     }
-    if header.timestamp_type() == TimestampType::LogAppendTime {
+    if header.timestamp_type() == TimestampType::LogAppendTime
+        && (limits.timestamp_type == TimestampType::LogAppendTime || header.max_timestamp == Timestamp::NONE)
+    {
         return Err(BatchError::TimestampType);
     }
     if limits.origin == Origin::Client {
@@ -224,14 +227,17 @@ impl<'a> ValidBatch<'a> {
 
     fn put_time(&self, header: &mut [u8], log_append_time: Option<Timestamp>) {
         put(header, at::MAX_TIMESTAMP, log_append_time.unwrap_or(self.header.max_timestamp).0.to_be_bytes());
-        if log_append_time.is_some() {
-            let attributes = self.header.attributes.0 | Attributes::LOG_APPEND_TIME;
-            put(header, at::ATTRIBUTES, attributes.to_be_bytes());
-        }
+        let broker_time = if log_append_time.is_some() { Attributes::LOG_APPEND_TIME } else { 0 };
+        put(header, at::ATTRIBUTES, (self.header.attributes.0 | broker_time).to_be_bytes());
     }
 
     fn check_records(&mut self, payload: &[u8], limits: &Limits) -> Result<(), BatchError> {
         let walked = walk(payload, self.header.record_count, limits.keyed)?;
+        if self.header.timestamp_type() == TimestampType::LogAppendTime {
+            // Every record has the time of the batch then, whatever it says itself.
+            self.max_timestamp_offset_delta = 0;
+            return self.check_time(0, limits);
+        }
         let base = self.header.base_timestamp.0;
         let (earliest, latest) = limits.timestamps();
         let greatest =
@@ -257,15 +263,28 @@ impl<'a> ValidBatch<'a> {
 
     /// Of a batch that is not walked, what its header claims must be acceptable.
     fn check_claimed_timestamps(&self, limits: &Limits) -> Result<(), BatchError> {
+        let all_alike = self.header.timestamp_type() == TimestampType::LogAppendTime;
+        self.check_time(if all_alike { 0 } else { self.header.last_offset_delta }, limits)
+    }
+
+    /// The maximum that the header claims, as the time of the record `index`.
+    fn check_time(&self, index: i32, limits: &Limits) -> Result<(), BatchError> {
         let (earliest, latest) = limits.timestamps();
         let claimed = self.header.max_timestamp;
         let accepted = claimed == Timestamp::NONE || (earliest..=latest).contains(&claimed.0);
         if limits.timestamp_type == TimestampType::CreateTime && !accepted {
-            let index = self.header.last_offset_delta;
             let (earliest, latest) = (Timestamp(earliest), Timestamp(latest));
             return Err(BatchError::Timestamp { index, timestamp: claimed, earliest, latest });
         }
         Ok(())
+    }
+
+    /// A producer's claim that the times are the broker's is dropped, as Kafka does.
+    fn clear_broker_time(&mut self) {
+        if self.header.timestamp_type() == TimestampType::LogAppendTime {
+            self.header.attributes.0 &= !Attributes::LOG_APPEND_TIME;
+            self.header_stale = true;
+        }
     }
 }
 
@@ -344,6 +363,34 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_the_times_are_the_brokers_is_dropped_or_refused() {
+        for codec in Codec::ALL {
+            for check_compressed in [true, false] {
+                let limits = Limits { check_compressed, before_max_ms: 1000, ..Limits::new(NOW) };
+                let sent = builder(codec).build(Offset(0));
+                let attributes = u16::from_be_bytes([sent[at::ATTRIBUTES], sent[at::ATTRIBUTES + 1]]);
+                let claimed = (attributes | Attributes::LOG_APPEND_TIME as u16).to_be_bytes();
+                let claiming = forged(sent.clone(), at::ATTRIBUTES, &claimed);
+                let valid = validate(&claiming, &limits).expect("Kafka takes it");
+                assert_eq!(valid.header().timestamp_type(), TimestampType::CreateTime);
+                // Stored as if it had not been claimed.
+                let mut stored = vec![0; sent.len()];
+                valid.write_to(&mut stored, Offset(0), Epoch(0), None);
+                let header = valid.stored_header(Offset(0), Epoch(0), None);
+                assert!(verify_crc(&stored) && stored[..HEADER_BYTES] == header);
+                assert_eq!(stored[at::ATTRIBUTES..], sent[at::ATTRIBUTES..]);
+                // Every record has the greatest time then.
+                let old = forged(claiming.clone(), at::MAX_TIMESTAMP, &(NOW.0 - 1001).to_be_bytes());
+                assert!(matches!(refusal(&old, &limits), BatchError::Timestamp { index: 0, .. }));
+                let none = forged(claiming.clone(), at::MAX_TIMESTAMP, &(-1i64).to_be_bytes());
+                assert!(matches!(refusal(&none, &limits), BatchError::TimestampType));
+                let limits = Limits { timestamp_type: TimestampType::LogAppendTime, ..limits };
+                assert!(matches!(refusal(&claiming, &limits), BatchError::TimestampType));
+            }
+        }
+    }
+
+    #[test]
     fn a_good_batch_of_every_codec_is_accepted_and_placed() {
         for codec in Codec::ALL {
             let sent = builder(codec).build(Offset(0));
@@ -419,7 +466,6 @@ mod tests {
                 builder(Codec::None).producer(5, 0, -1).build(Offset(0)),
                 BatchError::Sequence { producer_id: 5, base_sequence: -1 },
             ),
-            (builder(Codec::None).log_append_time(NOW).build(Offset(0)), BatchError::TimestampType),
             (BatchBuilder::new(Codec::None).build(Offset(0)), BatchError::Count { count: 0, last_offset_delta: -1 }),
             (
                 forged(batch(), at::LAST_OFFSET_DELTA, &5i32.to_be_bytes()),

@@ -26,6 +26,7 @@ use crate::leaders::Leaders;
 use crate::metrics::ShardCounters;
 use crate::net::{Bound, Connections, Memory, Seats};
 use crate::producer_ids::ProducerIds;
+use crate::telemetry::instances::Instances;
 
 /// What all shards of a broker share.
 pub(crate) struct Broker {
@@ -35,6 +36,7 @@ pub(crate) struct Broker {
     pub(crate) controller: Controller,
     pub(crate) connections: Connections,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) telemetry: Instances,
     image: ArcSwap<ClusterImage>,
     closing: AtomicBool,
 }
@@ -49,6 +51,7 @@ impl Broker {
             settings,
             controller,
             producer_ids: ProducerIds::default(),
+            telemetry: Instances::default(),
             image: ArcSwap::new(image),
             closing: AtomicBool::new(false),
         }

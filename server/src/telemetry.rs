@@ -1,7 +1,10 @@
 //! Which metrics a client is asked for (KIP-714): the subscriptions are the settings of the `client-metrics` resources.
 //!
 //! What clients send is checked as Kafka does and kept nowhere: there is no receiver of metrics, which in Kafka is a plug-in.
-//! Nothing is remembered of a client, so that a changed subscription counts from its next request on.
+//! Of a client it is remembered when it asked and sent, so that it does so no oftener than it is told to (`instances`). What is
+//! wanted of it is found anew for each request, so that a changed subscription counts from the next one on.
+
+pub(crate) mod instances;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

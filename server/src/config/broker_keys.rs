@@ -86,6 +86,7 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     Key::dynamic("producer.id.expiration.ms", Kind::Int(1, INT_MAX), "86400000",
         "After so long without writing to a partition a producer is forgotten there: what it sends again then is new."),
     Key::fixed("socket.request.max.bytes", Kind::Int(1, INT_MAX), "104857600", "The largest request."),
+    Key::fixed("telemetry.max.bytes", Kind::Int(1, INT_MAX), "1048576", "The most metrics that a client may send at once (PushTelemetry), in bytes."),
     // Defaults of topics.
     Key::dynamic("compression.gzip.level", Kind::GzipLevel, "-1", "The default of the topic's `compression.gzip.level`."),
     Key::dynamic("compression.type", Kind::OneOf(COMPRESSION_TYPES), "producer", "The default of the topic's `compression.type`."),

@@ -285,7 +285,6 @@ pub(super) const INERT_KEYS: &[Key] = &[
     inert("socket.connection.setup.timeout.max.ms", Kind::Long(MIN, MAX), Some("30000"), Why::Unneeded),
     inert("socket.connection.setup.timeout.ms", Kind::Long(MIN, MAX), Some("10000"), Why::Unneeded),
     inert("socket.listen.backlog.size", Kind::Int(1, INT_MAX), Some("50"), Why::Unneeded),
-    inert("telemetry.max.bytes", Kind::Int(1, INT_MAX), Some("1048576"), Why::Unneeded),
     inert("unstable.api.versions.enable", Kind::Boolean, Some("false"), Why::Unneeded),
     inert("unstable.feature.versions.enable", Kind::Boolean, Some("false"), Why::Unneeded),
     refused("alter.config.policy.class.name", Kind::Class, None, Why::NoJava),

@@ -62,6 +62,8 @@ pub struct BrokerSettings {
     pub connection_limits: ConnectionLimits,
     /// `corelog.metrics.listen`; `None` for nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// `telemetry.max.bytes`.
+    pub telemetry_bytes_max: i32,
     /// `corelog.connection.bytes`.
     pub connection_bytes: usize,
     /// `connections.max.idle.ms`; `None` never closes one.
@@ -244,6 +246,7 @@ impl<'a> Values<'a> {
             described_partitions_max: self.number("max.request.partition.size.limit")?,
             connection_limits,
             metrics_listen: self.metrics_listen()?,
+            telemetry_bytes_max: self.number("telemetry.max.bytes")?,
             connection_bytes: self.number("corelog.connection.bytes")?,
             connection_idle_ms_max: self.bound("connections.max.idle.ms"),
             metadata_log_bytes_max: self.number("metadata.log.max.record.bytes.between.snapshots")?,

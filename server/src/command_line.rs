@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::config::{ConfigError, Given, Settings};
+use crate::loggers;
 
 /// A durable commit log that speaks the Apache Kafka protocol.
 #[derive(Parser)]
@@ -191,14 +192,26 @@ enum LogFormat {
     Json,
 }
 
-/// Logs go to stderr, at `info` or what `RUST_LOG` says.
+/// Logs go to stderr, at `info` or what `RUST_LOG` says, until clients set other levels.
 fn log_to_stderr(format: LogFormat) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let base = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let base = if base.is_empty() || EnvFilter::try_new(&base).is_err() { "info".to_string() } else { base };
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&base)).with_writer(io::stderr);
+    // One that is gone logs nothing anyway.
     match format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
+            let handle = log.reload_handle();
+            loggers::begin(base, move |filter| drop(handle.reload(filter)));
+            log.init();
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            loggers::begin(base, move |filter| drop(handle.reload(filter)));
+            log.init();
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// It is the level of a logger.
+    BrokerLogger = 6,
     /// It was set for the telemetry subscription.
     ClientMetrics = 7,
     /// It was set for the group.

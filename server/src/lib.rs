@@ -3,7 +3,7 @@
 //! * [`serve`] starts a broker in this process; the binary and tests do no more.
 //! * [`protocol`] frames and messages; `net` sockets; `api` a handler per API.
 //! * `broker` what all of it shares; `controller` and `leaders` carry out what `corelog_replication` decides.
-//! * `groups` the coordinators of groups; `telemetry` what clients are asked for.
+//! * `groups` the coordinators of groups; `telemetry` what clients are asked for; `loggers` the levels of the logs.
 //! * [`config`] the settings; [`command_line`] what the binary `corelog` does with its arguments.
 
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ mod fetch_sessions;
 mod groups;
 mod join;
 mod leaders;
+mod loggers;
 mod metrics;
 mod net;
 mod producer_ids;

@@ -7,13 +7,19 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use corelog_server::protocol::delete_records::{
     DeleteRecords, DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
+use corelog_server::protocol::describe_configs::{DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResource};
+use corelog_server::protocol::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigs, IncrementalAlterConfigsRequest,
+};
 use corelog_server::protocol::produce::Produce;
-use corelog_server::protocol::{ErrorCode, decode_response, encode_request};
+use corelog_server::protocol::{ErrorCode, Text, decode_response, encode_request};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{BY_NAME, Client, batch, produce_request, values};
@@ -72,6 +78,63 @@ fn it_serves_until_it_is_told_to_end_and_serves_again() {
         corelog().args(["dump", "--json"]).arg(data.join("t-0/00000000000000000000.log")).output().expect("it runs");
     let lines = String::from_utf8(dumped.stdout).expect("text");
     assert!(dumped.status.success() && lines.lines().all(|line| line.starts_with('{')), "{lines}");
+}
+
+#[test]
+fn the_levels_of_its_logs_are_told_and_set_while_it_runs() {
+    const LOGGERS: i8 = 8;
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("log");
+    let mut child = corelog()
+        .args([
+            "--data-dir",
+            dir.path().join("data").to_str().expect("text"),
+            "--listen",
+            "127.0.0.1:0",
+            "--cores",
+            "1",
+        ])
+        .args(["-o", "corelog.arena.bytes=16777216", "-o", "corelog.cache.bytes=8388608"])
+        .env("RUST_LOG", "warn,corelog_engine=error")
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("a line");
+    let addr: SocketAddr = line.trim_end().rsplit(' ').next().expect("a word").parse().expect("an address");
+    let mut client = Client::connect(addr);
+    let mut set = |name: &str, config_operation, value: Option<&str>| {
+        let configs = vec![AlterableConfig { name: name.into(), config_operation, value: value.map(Text::from) }];
+        let resource = AlterConfigsResource { resource_type: LOGGERS, resource_name: "1".into(), configs };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let response = client.call::<IncrementalAlterConfigs>(1, &request).responses.remove(0);
+        assert_eq!(response.error_code, ErrorCode::NONE, "{:?}", response.error_message);
+    };
+    let level = |name: &str| {
+        let resource =
+            DescribeConfigsResource { resource_type: LOGGERS, resource_name: "1".into(), configuration_keys: None };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+        let configs = Client::connect(addr).call::<DescribeConfigs>(4, &request).results.remove(0).configs;
+        let found = configs.iter().find(|config| config.name.as_str() == name).expect("it is there");
+        assert_eq!((found.config_source, found.read_only, configs.len() > 10), (6, false, true));
+        found.value.as_ref().expect("a level").to_string()
+    };
+    let logged = |what: &str| std::fs::read_to_string(&log).expect("text").matches(what).count();
+    assert_eq!(["root", "corelog_engine.shard", "corelog_server.net"].map(level), ["WARN", "ERROR", "WARN"]);
+    assert_eq!(logged("connection closed"), 0);
+
+    set("corelog_server.net", 0, Some("DEBUG"));
+    assert_eq!(level("corelog_server.net"), "DEBUG");
+    support::until("an end of a connection is logged", || {
+        drop(Client::connect(addr));
+        logged("connection closed") > 0
+    });
+    set("corelog_server.net", 1, None);
+    set("root", 0, Some("INFO"));
+    assert_eq!(["root", "corelog_engine.shard", "corelog_server.net"].map(level), ["INFO", "ERROR", "INFO"]);
+    end(child, Signal::SIGTERM);
+    assert!(logged("INFO") > 0, "the end is logged");
 }
 
 #[test]
@@ -182,7 +245,7 @@ fn what_was_created_and_deleted_is_so_after_a_kill() {
 }
 
 /// Produces until the broker is gone; what was acknowledged, with its offset.
-fn produce_to_the_end(addr: SocketAddr, partition: i32) -> Vec<(i64, String)> {
+fn produce_to_the_end(addr: SocketAddr, partition: i32, count: &AtomicUsize) -> Vec<(i64, String)> {
     const IN_FLIGHT: usize = 20;
     let mut client = Client::connect(addr);
     let (mut sent, mut acknowledged) = (0, Vec::new());
@@ -203,6 +266,7 @@ fn produce_to_the_end(addr: SocketAddr, partition: i32) -> Vec<(i64, String)> {
         let answer = &response.responses[0].partition_responses[0];
         assert_eq!(answer.error_code, ErrorCode::NONE, "what cannot be done any more is not answered");
         acknowledged.push((answer.base_offset, waiting.pop_front().expect("it was sent")));
+        count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -216,14 +280,17 @@ fn a_clean_end_under_load_loses_no_acknowledged_record() {
         if round == 0 {
             Client::connect(addr).create("t", 4, &[]);
         }
-        let producers: Vec<_> =
-            (0..4).map(|partition| std::thread::spawn(move || produce_to_the_end(addr, partition))).collect();
+        let counts: Arc<[AtomicUsize; 4]> = Arc::default();
+        let producer = |partition: usize| {
+            let counts = counts.clone();
+            std::thread::spawn(move || produce_to_the_end(addr, partition as i32, &counts[partition]))
+        };
+        let producers: Vec<_> = (0..4).map(producer).collect();
         std::thread::sleep(Duration::from_millis(400));
+        support::until("there is load", || counts.iter().all(|count| count.load(Ordering::Relaxed) > 20));
         end(child, Signal::SIGTERM);
         for (all, producer) in acknowledged.iter_mut().zip(producers) {
-            let more = producer.join().expect("no panic");
-            assert!(more.len() > 20, "there was load: {}", more.len());
-            all.extend(more);
+            all.extend(producer.join().expect("no panic"));
         }
     }
     let (child, addr) = start(&data, &[]);

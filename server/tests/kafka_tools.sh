@@ -80,6 +80,12 @@ on 1 'Not a number of type LONG' kafka.admin.ConfigCommand --alter --topic t --a
 on 0 'log.retention.hours=168' kafka.admin.ConfigCommand --describe --broker 1 --all
 on 0 'Completed updating default config for brokers' kafka.admin.ConfigCommand --alter --broker-defaults --add-config message.max.bytes=2000000
 on 0 'DYNAMIC_DEFAULT_BROKER_CONFIG:message.max.bytes=2000000' kafka.admin.ConfigCommand --describe --broker-defaults
+on 0 '^  corelog_server.net=INFO sensitive=false' kafka.admin.ConfigCommand --describe --entity-type broker-loggers --entity-name 1
+on 0 'Completed updating config for broker-logger 1' kafka.admin.ConfigCommand --alter --entity-type broker-loggers --entity-name 1 --add-config corelog_server.net=DEBUG
+on 0 '^  corelog_server.net=DEBUG sensitive=false' kafka.admin.ConfigCommand --describe --broker-logger 1
+on 0 'Completed updating config for broker-logger 1' kafka.admin.ConfigCommand --alter --broker-logger 1 --delete-config corelog_server.net
+on 1 'Cannot set the log level of root to LOUD' kafka.admin.ConfigCommand --alter --broker-logger 1 --add-config root=LOUD
+on 1 'Logger nobody does not exist|no.+ invalid.*nobody|Invalid config' kafka.admin.ConfigCommand --alter --broker-logger 1 --add-config nobody=INFO
 on 0 'IncrementalAlterConfigs\(44\): 0 to 1 \[usable: 1\]' $tools.BrokerApiVersionsCommand
 on 0 'metadata.version.*FinalizedVersionLevel: 4.1-IV1' $tools.FeatureCommand describe
 on 0 'group.version was downgraded to 0' $tools.FeatureCommand downgrade --feature group.version=0

@@ -29,6 +29,9 @@ pub(super) async fn handle(call: Call, request: AlterConfigsRequest) -> AlterCon
     AlterConfigsResponse { responses: responses.collect(), ..Default::default() }
 }
 
+/// `ConfigResource.Type.BROKER_LOGGER`: the levels of this process's logs, which are no part of the cluster's metadata.
+pub(super) const BROKER_LOGGER: i8 = 8;
+
 /// An error code with its sentence.
 pub(super) type Refused = (ErrorCode, String);
 
@@ -74,11 +77,5 @@ pub(super) async fn change<C: 'static>(
 }
 
 fn unsupported(kind: i8) -> Refused {
-    /// `ConfigResource.Type.BROKER_LOGGER`.
-    const BROKER_LOGGER: i8 = 8;
-    let message = match kind {
-        BROKER_LOGGER => "The levels of loggers are set by RUST_LOG at the start.".into(),
-        kind => format!("Unsupported resource type: {kind}"),
-    };
-    (ErrorCode::INVALID_REQUEST, message)
+    (ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {kind}"))
 }

@@ -4,10 +4,12 @@ use corelog_replication::metadata::{ClusterImage, ConfigMap, ResourceType, name}
 use rustc_hash::FxHashSet;
 
 use super::Call;
+use super::alter_configs::BROKER_LOGGER;
 use crate::broker::Broker;
 use crate::config::resource::Dynamic;
 use crate::config::{Kind, table};
 use crate::described::{self, ConfigSource, Described};
+use crate::loggers;
 use crate::protocol::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResponse,
     DescribeConfigsResult, DescribeConfigsSynonym,
@@ -20,6 +22,9 @@ pub(super) async fn handle(call: Call, request: DescribeConfigsRequest) -> Descr
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
     let results = request.resources.into_iter().map(|resource| {
         let (error_code, error_message, configs) = match describe(broker, &image, &resource) {
+            Ok(_) if resource.resource_type == BROKER_LOGGER => {
+                (ErrorCode::NONE, None, levels(resource.configuration_keys.as_deref()))
+            }
             Ok(mut described) => {
                 if let Some(keys) = &resource.configuration_keys {
                     let wanted: FxHashSet<&str> = keys.iter().map(|key| key.as_str()).collect();
@@ -84,8 +89,31 @@ fn describe(
             ConfigSource::ClientMetrics,
             set(kind),
         )),
+        None if resource.resource_type == BROKER_LOGGER => {
+            let node = broker.node.0;
+            let message = match wanted.parse::<i32>() {
+                Ok(id) if id == node => return Ok(Vec::new()),
+                Ok(_) => format!("Unexpected broker id, expected {node} but received {wanted}"),
+                Err(_) if wanted.is_empty() => "Broker id must not be empty".into(),
+                Err(_) => format!("Broker id must be an integer, but it is: {wanted}"),
+            };
+            Err((ErrorCode::INVALID_REQUEST, message))
+        }
         None => Err((ErrorCode::INVALID_REQUEST, format!("Unsupported resource type: {}", resource.resource_type))),
     }
+}
+
+/// The loggers with their levels, or those of them that are wanted.
+fn levels(wanted: Option<&[Text]>) -> Vec<DescribeConfigsResourceResult> {
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted.iter().any(|one| one.as_str() == name));
+    let levels = loggers::levels().into_iter().filter(|(name, _)| is_wanted(name));
+    let told = levels.map(|(name, level)| DescribeConfigsResourceResult {
+        name: Text::from_static(name),
+        value: Some(Text::from(&*level)),
+        config_source: ConfigSource::BrokerLogger as i8,
+        ..Default::default()
+    });
+    told.collect()
 }
 
 fn result(setting: Described, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {

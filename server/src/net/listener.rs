@@ -103,7 +103,8 @@ fn serve(server: &Rc<ShardServer>, mut ticket: Ticket, connection: Connection<St
     });
 }
 
-/// Tells connections of this shard to end where there are too many for the broker.
+/// Tells connections of this shard to end where there are too many for the broker: the most silent of its own, as each network
+/// thread of Kafka does.
 async fn make_room(server: Rc<ShardServer>) {
     let connections = &server.broker.connections;
     let mut shutdown = Box::pin(server.shutdown.clone().notified_owned());

@@ -187,6 +187,9 @@ fn describe(answers: &mut Answers) {
     configs("a broker that is no number", 4, "x");
     configs("all brokers", 4, "");
     configs("a logger of another broker", 8, "9");
+    configs("loggers that are not there", 8, "1");
+    configs("loggers without a broker", 8, "");
+    configs("loggers of no number", 8, "x");
     configs("a type that is none", 99, "x");
     configs("client metrics without a name", 16, "");
     configs("client metrics", 16, "x");
@@ -244,6 +247,26 @@ fn settings(answers: &mut Answers) {
     ] {
         ask(&format!("{name}={value}"), 4, "", &[(SET, name, Some(value))]);
     }
+    const DELETE: i8 = 1;
+    for (what, broker, changes) in [
+        ("the root's level", "1", vec![(SET, "root", Some("DEBUG"))]),
+        ("the root's level in small letters", "1", vec![(SET, "root", Some("debug"))]),
+        ("no such level", "1", vec![(SET, "root", Some("LOUD"))]),
+        ("a level that is null", "1", vec![(SET, "root", None)]),
+        ("no such logger", "1", vec![(SET, "no.such", Some("DEBUG"))]),
+        ("no such logger, deleted", "1", vec![(DELETE, "no.such", None)]),
+        ("the root's level deleted", "1", vec![(DELETE, "root", None)]),
+        ("a level appended", "1", vec![(2, "root", Some("DEBUG"))]),
+        ("a level subtracted", "1", vec![(3, "root", Some("DEBUG"))]),
+        ("one good and one bad", "1", vec![(SET, "root", Some("INFO")), (SET, "no.such", Some("INFO"))]),
+        ("a logger twice", "1", vec![(SET, "root", Some("INFO")), (SET, "root", Some("WARN"))]),
+        ("no change", "1", vec![]),
+        ("a logger of another broker", "9", vec![(SET, "root", Some("DEBUG"))]),
+        ("a logger of no broker", "", vec![(SET, "root", Some("DEBUG"))]),
+        ("a logger of no number", "x", vec![(SET, "root", Some("DEBUG"))]),
+    ] {
+        ask(&format!("loggers: {what}"), 8, broker, &changes);
+    }
     ask("a type that is none", 99, "x", &[(SET, "x", Some("1"))]);
     ask("unknown setting of a group", 32, "g", &[(SET, "nope", Some("1"))]);
     ask("a group without a name", 32, "", &[(SET, "consumer.session.timeout.ms", Some("45000"))]);
@@ -264,6 +287,7 @@ fn settings(answers: &mut Answers) {
     replace("a number that is none", 2, "plain", "retention.ms", Some("soon"));
     replace("no value", 2, "plain", "retention.ms", None);
     replace("another broker", 4, "9", "message.max.bytes", Some("1000"));
+    replace("a logger", 8, "1", "root", Some("DEBUG"));
     replace("a type that is none", 99, "x", "x", Some("1"));
     let resource = |value: &str| AlterConfigsResource {
         resource_type: 2,

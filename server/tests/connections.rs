@@ -193,7 +193,7 @@ fn frames_that_never_end_cannot_use_up_the_memory() {
     let start = Instant::now();
     let mut closed = 0;
     while closed < 6 {
-        assert!(start.elapsed() < Duration::from_secs(15), "{closed} are closed");
+        assert!(start.elapsed() < support::PATIENCE, "{closed} are closed");
         attackers.retain_mut(|attacker| {
             attacker.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
             !attacker.is_closed()
@@ -205,19 +205,18 @@ fn frames_that_never_end_cannot_use_up_the_memory() {
 
 #[test]
 fn a_silent_connection_is_closed_and_one_that_waits_is_not() {
-    let broker = TestBroker::start(&[("connections.max.idle.ms", "400")]);
+    let broker = TestBroker::start(&[("connections.max.idle.ms", "2000")]);
     let mut silent = broker.client();
     let mut waiting = broker.client();
     waiting.create("t", 1, &[]);
-    let request = FetchRequest { max_wait_ms: 1500, min_bytes: 1, ..fetch_request("t", 0, 0) };
+    let request = FetchRequest { max_wait_ms: 5000, min_bytes: 1, ..fetch_request("t", 0, 0) };
     let mut half = broker.client();
     half.stream.write_all(&[0, 0, 0, 50, 0, 3]).expect("sent");
     let start = Instant::now();
     waiting.send::<Fetch>(12, &request);
     assert!(silent.is_closed() && half.is_closed());
-    assert!(start.elapsed() < Duration::from_millis(1400), "{:?}", start.elapsed());
     waiting.receive::<Fetch>(12);
-    assert!(start.elapsed() > Duration::from_millis(1400));
+    assert!(start.elapsed() > Duration::from_millis(4900), "it waited for longer than one may be silent");
     assert!(waiting.is_closed());
 }
 
@@ -321,10 +320,6 @@ fn clients_that_break_off_leave_nothing_behind() {
     let mut hasty = broker.client();
     hasty.send::<Produce>(9, &produce_request("t", 0, batch(&["kept"]), 0));
     drop(hasty);
-    let start = Instant::now();
-    while values(&client.fetch("t", 0, 0)).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(5));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    support::until("what was sent is there", || !values(&client.fetch("t", 0, 0)).is_empty());
     assert_eq!(values(&client.fetch("t", 0, 0)), [(0, "kept".to_string())]);
 }

@@ -19,6 +19,10 @@ fn wanted(partition: i32, offset: i64, bytes_max: i32) -> FetchPartition {
     FetchPartition { partition, fetch_offset: offset, partition_max_bytes: bytes_max, ..Default::default() }
 }
 
+/// For how long a fetch waits that is answered before, and how long that takes at most on a machine that has much else to do.
+const MAX_WAIT_MS: i32 = 55_000;
+const AT_ONCE: Duration = Duration::from_secs(30);
+
 fn waiting(topic: &str, partitions: Vec<FetchPartition>, min_bytes: i32, max_wait_ms: i32) -> FetchRequest {
     FetchRequest {
         max_wait_ms,
@@ -93,13 +97,13 @@ fn a_waiting_fetch_is_answered_as_soon_as_records_are_there() {
     for partition in 0..8 {
         let mut reader = broker.client();
         let all = (0..8).map(|other| wanted(other, i64::from(other < partition), 1 << 20)).collect();
-        reader.send::<Fetch>(12, &waiting("t", all, 1, 20_000));
+        reader.send::<Fetch>(12, &waiting("t", all, 1, MAX_WAIT_MS));
         std::thread::sleep(Duration::from_millis(30));
         let start = Instant::now();
         producer.produce("t", partition, batch(&["now"]));
         let (_, response) = reader.receive::<Fetch>(12);
         let waited = start.elapsed();
-        assert!(waited < Duration::from_secs(2), "{waited:?}");
+        assert!(waited < AT_ONCE, "{waited:?}");
         let found: Vec<_> = offsets(&response).into_iter().filter(|(_, offsets)| !offsets.is_empty()).collect();
         assert_eq!(found, [(partition, vec![0])]);
     }
@@ -114,11 +118,11 @@ fn a_fetch_waits_for_min_bytes_and_no_longer_than_max_wait() {
 
     let start = Instant::now();
     let response = reader.call::<Fetch>(12, &waiting("t", vec![wanted(0, 0, 1 << 20)], 1, 300));
-    assert!((Duration::from_millis(290)..Duration::from_secs(3)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!((Duration::from_millis(290)..AT_ONCE).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(offsets(&response), [(0, vec![])]);
 
     let both = vec![wanted(0, 0, 1 << 20), wanted(1, 0, 1 << 20)];
-    reader.send::<Fetch>(12, &waiting("t", both, 3000, 20_000));
+    reader.send::<Fetch>(12, &waiting("t", both, 3000, MAX_WAIT_MS));
     let half = "x".repeat(1000);
     for (partition, count) in [(0, 1), (1, 1), (0, 1)] {
         reader.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
@@ -133,8 +137,8 @@ fn a_fetch_waits_for_min_bytes_and_no_longer_than_max_wait() {
 
     // What is there is more than the limits give: to wait would bring nothing.
     let start = Instant::now();
-    reader.call::<Fetch>(12, &waiting("t", vec![wanted(0, 0, 10)], 1_000_000, 20_000));
-    assert!(start.elapsed() < Duration::from_secs(5));
+    reader.call::<Fetch>(12, &waiting("t", vec![wanted(0, 0, 10)], 1_000_000, MAX_WAIT_MS));
+    assert!(start.elapsed() < AT_ONCE);
 }
 
 #[test]
@@ -144,16 +148,16 @@ fn a_waiting_fetch_is_answered_when_its_topic_goes_and_when_the_broker_ends() {
     client.create("gone", 1, &[]);
     client.create("stays", 1, &[]);
     let mut reader = broker.client();
-    reader.send::<Fetch>(12, &waiting("gone", vec![wanted(0, 0, 1)], 1, 60_000));
+    reader.send::<Fetch>(12, &waiting("gone", vec![wanted(0, 0, 1)], 1, MAX_WAIT_MS));
     std::thread::sleep(Duration::from_millis(50));
     delete(&mut client, "gone");
     assert_eq!(only(reader.receive::<Fetch>(12).1).error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 
-    reader.send::<Fetch>(12, &waiting("stays", vec![wanted(0, 0, 1)], 1, 60_000));
+    reader.send::<Fetch>(12, &waiting("stays", vec![wanted(0, 0, 1)], 1, MAX_WAIT_MS));
     std::thread::sleep(Duration::from_millis(50));
     let start = Instant::now();
     broker.stop();
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     assert_eq!(only(reader.receive::<Fetch>(12).1).error_code, ErrorCode::NONE);
     assert!(reader.is_closed());
 }
@@ -346,13 +350,13 @@ fn a_session_tells_what_is_new_and_is_closed_by_its_client() {
     assert_eq!((nothing.error_code, nothing.session_id, nothing.responses.len()), (ErrorCode::NONE, session, 0));
 
     // Waits for a produce, and wakes at once.
-    let waiting = FetchRequest { max_wait_ms: 15_000, min_bytes: 1, ..request(session, 2, vec![]) };
+    let waiting = FetchRequest { max_wait_ms: MAX_WAIT_MS, min_bytes: 1, ..request(session, 2, vec![]) };
     let began = std::time::Instant::now();
     client.send::<Fetch>(12, &waiting);
     std::thread::sleep(Duration::from_millis(50));
     other.produce("t", 2, batch(&["new"]));
     let (_, woken) = client.receive::<Fetch>(12);
-    assert!(began.elapsed() < Duration::from_secs(5), "it waited for the deadline");
+    assert!(began.elapsed() < AT_ONCE, "it waited for the deadline");
     let [told] = &woken.responses[0].partitions[..] else { panic!("one partition: {woken:?}") };
     assert_eq!((told.partition_index, values(told)), (2, vec![(0, "new".to_string())]));
 

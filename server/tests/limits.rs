@@ -102,6 +102,8 @@ fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
         ("inter.broker.listener.name", "BETWEEN"),
         ("listener.name.small.max.connections", "1"),
         ("max.connections", "3"),
+        // Each shard knows which of its own is the most silent, as each network thread of Kafka does.
+        ("corelog.cores", "1"),
     ]);
     let connect = |port: u16| Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
     let mut first = connect(small);
@@ -151,11 +153,12 @@ fn new_connections_wait_where_there_are_too_many_in_a_second() {
     let mut clients: Vec<Client> = (0..15).map(|_| broker.client()).collect();
     assert!(clients.iter_mut().all(is_served), "all are served in the end");
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(1900) && took < Duration::from_secs(8), "{took:?}");
+    assert!(took > Duration::from_millis(1900) && took < support::PATIENCE, "{took:?}");
     clients[0].set(None, "max.connection.creation.rate", "1000");
     let began = Instant::now();
-    assert!((0..15).all(|_| is_served(&mut broker.client())));
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    // At the rate before, 160 would take half a minute.
+    assert!((0..160).all(|_| is_served(&mut broker.client())));
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
 }
 
 /// The memory of this process, in bytes.

@@ -156,7 +156,7 @@ fn partitions_and_acks_that_are_not_there_are_named_each() {
     };
     let request = ProduceRequest {
         acks: -1,
-        timeout_ms: 1000,
+        timeout_ms: 60_000,
         topic_data: vec![by_name("none", &[0]), by_name("t", &[0, 1, 2, -1, i32::MAX])],
         ..Default::default()
     };
@@ -232,7 +232,7 @@ fn a_fetch_behind_produces_on_one_connection_sees_them() {
     client.send::<Produce>(9, &produce_request("t", 0, batch(&["first"]), 1));
     let wanted = FetchPartition { fetch_offset: 0, partition_max_bytes: 1 << 20, ..Default::default() };
     let request = FetchRequest {
-        max_wait_ms: 10_000,
+        max_wait_ms: 55_000,
         min_bytes: 1,
         max_bytes: 1 << 20,
         topics: vec![FetchTopic { topic: "t".into(), partitions: vec![wanted], ..Default::default() }],
@@ -243,7 +243,7 @@ fn a_fetch_behind_produces_on_one_connection_sees_them() {
     client.receive::<Produce>(9);
     let (_, response) = client.receive::<Fetch>(12);
     assert_eq!(values(&only(response)), [(0, "first".to_string())]);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

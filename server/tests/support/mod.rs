@@ -212,7 +212,7 @@ pub fn produce_request(topic: &str, partition: i32, batch: impl Into<Bytes>, ack
     let data = PartitionProduceData { index: partition, records: Some(batch.into()) };
     ProduceRequest {
         acks,
-        timeout_ms: 10_000,
+        timeout_ms: 60_000,
         topic_data: vec![TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() }],
         ..Default::default()
     }

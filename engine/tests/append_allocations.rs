@@ -60,11 +60,17 @@ fn an_append_of_an_idempotent_producer_allocates_nothing_either() {
 
 fn check(producer: Option<i64>) {
     let dir = tempfile::tempdir().expect("a directory");
-    let config = StoreConfig { shards: 1, pin: false, checkpoint_interval_ms: 60_000, ..StoreConfig::new(dir.path()) };
+    const ARENA_BYTES: usize = 64 << 20;
+    let base = StoreConfig { arena_bytes: ARENA_BYTES, cache_bytes: 32 << 20, ..StoreConfig::new(dir.path()) };
+    let config = StoreConfig { shards: 1, pin: false, checkpoint_interval_ms: 60_000, ..base };
     let store = Store::open(config).expect("opens");
     let (appends, whole) = store
         .call_blocking(ShardId(0), move |shard| {
             Box::pin(async move {
+                // Most of the arena comes after the start; until then buffers are from the heap.
+                while shard.io().facts().arena_bytes < ARENA_BYTES as u64 {
+                    shard.io().sleep(std::time::Duration::from_millis(5)).await;
+                }
                 let name = TopicPartition::new("steady", 0);
                 shard.create(&name, TopicId::random(), LogConfig::default()).await.expect("created");
                 let (mut appends, mut whole) = (0, 0);

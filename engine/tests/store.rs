@@ -153,6 +153,84 @@ fn many_partitions_are_checkpointed_closed_and_opened_together() {
 }
 
 #[test]
+fn the_next_segment_is_made_ready_before_the_log_rolls() {
+    const BATCH: usize = 100_000;
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let name = TopicPartition::new("numbers", 0);
+    let partition = dir.path().join(name.to_string());
+    let (next, second) = (partition.join("corelog-next"), partition.join(format!("{:020}.log", 10)));
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed().as_secs() < 60, "{what}: not after a minute");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    let prepared = |store: &Store| {
+        let count =
+            store.call_blocking(ShardId(0), |shard| Box::pin(async move { shard.metrics().segments_prepared.get() }));
+        count.expect("answers")
+    };
+    for flush_messages in [1, u64::MAX] {
+        let store = Store::open(small(dir.path(), 1)).expect("opens");
+        create(&store, &name, LogConfig { segment_bytes: 1 << 20, flush_messages, ..LogConfig::default() });
+        fill(&store, &name, 0, 7, 1, BATCH);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!next.exists(), "the roll is still far");
+        fill(&store, &name, 7, 1, 1, BATCH);
+        until("a file is ready", &|| prepared(&store) == 1);
+        assert!(next.exists());
+        fill(&store, &name, 8, 4, 1, BATCH);
+        until("it is the second segment, whole", &|| {
+            std::fs::metadata(&second).is_ok_and(|file| file.len() == 1 << 20)
+        });
+        assert!(!next.exists());
+        check(&read_back(&store, &name), 12);
+        fill(&store, &name, 12, 7, 1, BATCH);
+        until("and one is ready behind it", &|| prepared(&store) == 2);
+        store.close().expect("closes");
+        drop(store);
+        assert!(!next.exists(), "a clean shutdown leaves none");
+
+        std::fs::write(&next, "what a crash left").expect("written");
+        let store = Store::open(small(dir.path(), 1)).expect("opens");
+        assert!(!next.exists(), "nor does a recovery");
+        fill(&store, &name, 19, 14, 1, BATCH);
+        check(&read_back(&store, &name), 33);
+        let deleted = name.clone();
+        let delete = store.call_blocking(ShardId(0), |shard| Box::pin(async move { shard.delete(&deleted).await }));
+        delete.expect("answers").expect("deleted");
+        store.close().expect("closes");
+        drop(store);
+    }
+}
+
+#[test]
+fn many_partitions_that_grow_at_once_share_the_cache() {
+    const PARTITIONS: i32 = 64;
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let store = Store::open(StoreConfig { checkpoint_interval_ms: 300, ..small(dir.path(), 1) }).expect("opens");
+    let names: Vec<TopicPartition> = (0..PARTITIONS).map(|number| TopicPartition::new("many", number)).collect();
+    names.iter().for_each(|name| create(&store, name, LogConfig::default()));
+    for round in 0..10 {
+        // Each has 1.3 MB by the end, and the chunk that comes next would hold 1 MiB.
+        names.iter().for_each(|name| fill(&store, name, round * 8, 8, 1, 16_000));
+    }
+    // Checkpoints write what is still only in the journal; none of the partitions may be quiet meanwhile, and be made small.
+    let began = std::time::Instant::now();
+    let mut count = 80;
+    while began.elapsed().as_millis() < 1000 {
+        names.iter().for_each(|name| fill(&store, name, count, 1, 1, 10));
+        count += 1;
+    }
+    let held = store.call_blocking(ShardId(0), |shard| Box::pin(async move { shard.memory_bytes().0 }));
+    let held = held.expect("answers");
+    assert!(held <= (8 << 20) + PARTITIONS as u64 * (64 << 10), "{held} bytes are held");
+    names.iter().for_each(|name| check(&read_back(&store, name), count));
+    store.close().expect("closes");
+}
+
+#[test]
 fn a_second_store_in_the_same_directory_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(small(dir.path(), 1)).expect("opens");

@@ -17,7 +17,9 @@ use crate::journal::{
 };
 use crate::log::leader_epochs::LEADER_EPOCH_FILE;
 use crate::log::partition_metadata::PARTITION_METADATA_FILE;
-use crate::log::{LeaderEpochs, OffsetIndex, POINT_RECORD_BYTES, PartitionMetadata, TimeIndex, decode_points};
+use crate::log::{
+    LeaderEpochs, OffsetIndex, POINT_RECORD_BYTES, PartitionMetadata, PreparedFile, TimeIndex, decode_points,
+};
 use crate::types::{BLOCK_BYTES, Offset, Position, TopicPartition};
 
 /// The fields of a line in the order in which they are written.
@@ -349,6 +351,7 @@ impl Dump<'_> {
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         let note = match name {
             LOCK_FILE => "held while a process uses the directory",
+            PreparedFile::NAME => "made ready to become the next segment",
             _ if name.starts_with("corelog-recycled-") => "a file that waits to become a segment",
             _ if name.ends_with(".tmp") => "left by a replacement that did not come to its end",
             _ => "not known here",

@@ -77,6 +77,11 @@ impl File {
         Rc::strong_count(&self.path) > 1
     }
 
+    /// The same file, which has the name `path` now.
+    pub fn renamed(&self, path: &Path) -> File {
+        File::new(path, self.world.clone())
+    }
+
     /// The path that it was opened under.
     pub fn path(&self) -> &Path {
         &self.path

@@ -22,8 +22,11 @@ use crate::log::producer::{ProducedBatch, Producer, ProducerError, Verdict};
 use crate::log::producer_snapshot::encode_snapshot;
 use crate::log::producers::Producers;
 use crate::log::sealed_segment::{SealedSegment, segment_file_name};
-use crate::log::segment_file::SegmentFile;
+use crate::log::segment_file::{PreparedFile, SegmentFile};
 use crate::types::{Epoch, Offset, Position, Timestamp};
+
+/// The next segment's file is made ready so many bytes before the roll, or a quarter of a segment.
+const PREPARED_BEFORE_BYTES: u64 = 64 << 20;
 
 /// What an append gave out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +103,8 @@ pub struct Log {
     /// Rolled, oldest first, but not yet complete in their files.
     sealing: VecDeque<OpenSegment>,
     active: OpenSegment,
+    /// What the next segment will be made of.
+    prepared: Option<PreparedFile>,
     /// Bytes appended since the log was opened; and how many of them are flushed, and visible.
     appended_bytes: u64,
     flushed_bytes: u64,
@@ -151,6 +156,7 @@ impl Log {
             sealed,
             sealing: VecDeque::new(),
             active: OpenSegment::open(io, state, active_file),
+            prepared: None,
             config,
             appended_bytes: 0,
             flushed_bytes: 0,
@@ -304,11 +310,30 @@ impl Log {
 
     /// Begins a new segment at the log's end; the one before is completed by [`Log::sealing`].
     pub fn roll(&mut self, io: &Io) {
-        let file = self.segment_file(self.end);
+        let path = self.dir.join(segment_file_name(self.end, "log"));
+        let file = Rc::new(SegmentFile::of(path, self.config.segment_bytes, self.prepared.take()));
         let next = OpenSegment::create(io, self.end, file);
         let rolled = std::mem::replace(&mut self.active, next);
         self.sealing.push_back(rolled);
         self.snapshots.push_back((self.end, encode_snapshot(&self.producers.to_vec())));
+    }
+
+    /// Whether a roll by size is near, and the file of the next segment is to be made ready.
+    pub fn wants_prepared(&self) -> bool {
+        let segment_bytes = self.config.segment_bytes;
+        let is_near = self.active.end().0 + (segment_bytes / 4).min(PREPARED_BEFORE_BYTES) >= segment_bytes;
+        // The one before may not have its own name yet.
+        is_near && self.prepared.is_none() && !self.open_segments().any(|segment| segment.file().is_prepared())
+    }
+
+    /// Keeps a file that is ready to become the next segment.
+    pub fn keep_prepared(&mut self, prepared: PreparedFile) {
+        self.prepared = Some(prepared);
+    }
+
+    /// Takes it: the next segment begins without.
+    pub fn take_prepared(&mut self) -> Option<PreparedFile> {
+        self.prepared.take()
     }
 
     fn segment_file(&self, base: Offset) -> Rc<SegmentFile> {
@@ -359,6 +384,11 @@ impl Log {
             to: segment.end(),
             next_offset: self.segment_next_offset(segment.base()),
         })
+    }
+
+    /// How large the pieces of memory for what is appended next may grow.
+    pub fn limit_chunks(&mut self, bytes: usize) {
+        self.active.limit_chunks(bytes);
     }
 
     /// Memory that the tails hold, in bytes.

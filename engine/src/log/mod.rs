@@ -28,7 +28,7 @@ pub use producer::{BATCHES_KEPT, ProducedBatch, Producer, ProducerError, Sequenc
 pub use producer_snapshot::{decode_snapshot, encode_snapshot};
 pub use producers::Producers;
 pub use sealed_segment::{SealedSegment, segment_base_of, segment_file_name};
-pub use segment_file::SegmentFile;
+pub use segment_file::{PreparedFile, SegmentFile};
 pub use segment_index::SegmentIndex;
-pub use tail::{Slices, Tail};
+pub use tail::{CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX, Slices, Tail};
 pub use time_index::TimeIndex;

@@ -125,6 +125,11 @@ impl OpenSegment {
         &self.tail
     }
 
+    /// How large the pieces of its memory may grow.
+    pub fn limit_chunks(&mut self, bytes: usize) {
+        self.tail.limit_chunks(bytes);
+    }
+
     /// The bytes appended.
     pub fn end(&self) -> Position {
         self.tail.end()

@@ -1,10 +1,11 @@
 //! The file of one segment: opened when it is first needed, grown ahead of its writes, closed when it is quiet.
 //!
-//! A file is created (or renamed from a recycled one) and grown off the append path. Growing allocates. Where a write is to be durable
-//! when it completes, the file's name and its length are so before; where a later sync makes it durable, that sync sees to
-//! the name too, so that thousands of files that begin to grow at once cost no sync each.
+//! A file is made of one that was prepared ahead ([`PreparedFile`]), of a recycled one, or created; and grown, ahead of the writes where
+//! it is large. Growing allocates. Where a write is to be durable when it completes, the file's length is so before, and its name is made
+//! so beside the write ([`SegmentFile::named`]); where a later sync makes it durable, that sync sees to the name too, so that
+//! thousands of files that begin to grow at once cost no sync each.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -14,17 +15,38 @@ use crate::types::{BLOCK_BYTES, Position};
 /// The first allocation of a segment, in bytes; each later one doubles the file, up to the segment's size.
 const ALLOCATION_BYTES_MIN: u64 = 64 << 10;
 
-struct State {
-    file: Option<File>,
-    /// The file's length, where the file is known to exist.
-    allocated: Option<Position>,
+/// A file is grown ahead once it has so many bytes; below it grows with its writes, so that many small ones stay small.
+const GROWN_AHEAD_BYTES_MIN: u64 = 16 << 20;
+
+/// A file that was made ready to become a partition's next segment: as long as that will be, and open, on stable storage
+/// under [`PreparedFile::NAME`] in the partition's directory. Nothing in it is believed, and what a crash leaves of it is removed.
+pub struct PreparedFile {
+    /// The open file.
+    pub file: File,
+    /// Its length.
+    pub allocated: Position,
+    /// Whether it had another life ([`SegmentFile::is_recycled`]).
+    pub is_recycled: bool,
+    /// Up to where a write needs no sync of its own ([`SegmentFile::is_covered`]), where that was asked.
+    pub covered: Option<Position>,
+}
+
+impl PreparedFile {
+    /// What it is called in the partition's directory until it is a segment.
+    pub const NAME: &str = "corelog-next";
 }
 
 /// The file of one segment.
 pub struct SegmentFile {
     path: PathBuf,
     segment_bytes: u64,
-    state: tokio::sync::Mutex<State>,
+    file: RefCell<Option<File>>,
+    /// The file's length, where the file is known to exist.
+    allocated: Cell<Option<Position>>,
+    /// Held while the file is opened, named, grown or cut.
+    changing: tokio::sync::Mutex<()>,
+    /// What the file will be made of with its first write.
+    prepared: RefCell<Option<PreparedFile>>,
     /// The file's name was synced: a process that died may have left one that a power cut takes away.
     named: Cell<bool>,
     /// It grew since the last sync.
@@ -33,7 +55,6 @@ pub struct SegmentFile {
     unsynced: Cell<bool>,
     /// Held while a sync is under way.
     sync_failure: tokio::sync::Mutex<Option<Error>>,
-    open: Cell<bool>,
     used: Cell<bool>,
     /// Up to where a write needs no sync of its own ([`File::covered_by`]), and whether that was asked since the file was opened.
     covered: Cell<Position>,
@@ -45,15 +66,22 @@ pub struct SegmentFile {
 impl SegmentFile {
     /// The file at `path`, which may not exist yet.
     pub fn new(path: PathBuf, segment_bytes: u64) -> SegmentFile {
+        SegmentFile::of(path, segment_bytes, None)
+    }
+
+    /// The file at `path`, which does not exist yet; its first write makes it of `prepared`, where that is given.
+    pub fn of(path: PathBuf, segment_bytes: u64, prepared: Option<PreparedFile>) -> SegmentFile {
         SegmentFile {
             path,
             segment_bytes,
-            state: tokio::sync::Mutex::new(State { file: None, allocated: None }),
+            file: RefCell::new(None),
+            allocated: Cell::new(None),
+            changing: tokio::sync::Mutex::new(()),
+            prepared: RefCell::new(prepared),
             named: Cell::new(false),
             grown: Cell::new(false),
             unsynced: Cell::new(false),
             sync_failure: tokio::sync::Mutex::new(None),
-            open: Cell::new(false),
             used: Cell::new(false),
             covered: Cell::new(Position::ZERO),
             covered_asked: Cell::new(false),
@@ -73,7 +101,7 @@ impl SegmentFile {
 
     /// Whether it holds an open file now.
     pub fn is_open(&self) -> bool {
-        self.open.get()
+        self.file.borrow().is_some()
     }
 
     /// Whether it was used since this was last asked.
@@ -101,8 +129,9 @@ impl SegmentFile {
         if self.covered_asked.get() {
             return Ok(());
         }
-        let state = self.state.lock().await;
-        if let Some(file) = &state.file
+        let _turn = self.changing.lock().await;
+        let file = self.file.borrow().clone();
+        if let Some(file) = file
             && !self.covered_asked.replace(true)
         {
             self.covered.set(file.covered_by(journal).await?);
@@ -113,19 +142,21 @@ impl SegmentFile {
     /// The file for reading; an error where it does not exist.
     pub async fn readable(&self, io: &Io) -> Result<File> {
         self.used.set(true);
-        let mut state = self.state.lock().await;
-        if let Some(file) = &state.file {
+        if let Some(file) = &*self.file.borrow() {
+            return Ok(file.clone());
+        }
+        let _turn = self.changing.lock().await;
+        if let Some(file) = &*self.file.borrow() {
             return Ok(file.clone());
         }
         let file = io.open(&self.path, OpenMode::Write).await?;
-        state.file = Some(file.clone());
-        self.open.set(true);
+        *self.file.borrow_mut() = Some(file.clone());
         Ok(file)
     }
 
-    /// The file for writing up to `needed`: created where it is missing, from a file that `recycled` gives if it gives one, and
-    /// grown. Where the write is to be `durable` when it completes, what it needs of the file is so when this returns; else
-    /// [`SegmentFile::sync`] sees to it.
+    /// The file for writing up to `needed`: made where it is missing, of the prepared one or one that `recycled` gives if
+    /// there is one, and grown. Where the write is to be `durable` when it completes, the length that it needs is so when this
+    /// returns, and [`SegmentFile::named`] is to be called; else [`SegmentFile::sync`] sees to both.
     ///
     /// # Errors
     /// [`crate::Error::DiskFull`] where it cannot grow; nothing is lost, the call may be made again.
@@ -137,80 +168,146 @@ impl SegmentFile {
         recycled: impl FnOnce() -> Option<PathBuf>,
     ) -> Result<File> {
         self.used.set(true);
-        let mut state = self.state.lock().await;
-        if state.file.is_none() {
-            if io.file_len(&self.path).await?.is_none()
-                && let Some(recycled) = recycled()
-            {
-                io.rename(&recycled, &self.path).await?;
-                self.recycled.set(true);
-                // The old name must not come back: its file would be given out again while it is a segment. Nor may it be
-                // without a name.
-                io.sync_dir(recycled.parent().expect("it is in the data directory")).await?;
-                self.name(io).await?;
-            }
-            let file = io.open(&self.path, OpenMode::Create).await?;
-            state.allocated = Some(file.len().await?);
-            state.file = Some(file);
-            self.open.set(true);
+        if let Some(file) = self.ready(needed, durable) {
+            return Ok(file);
         }
-        let file = state.file.clone().expect("opened above");
-        let allocated = match state.allocated {
+        let _turn = self.changing.lock().await;
+        if let Some(file) = self.ready(needed, durable) {
+            return Ok(file);
+        }
+        let file = self.opened(io, recycled).await?;
+        let allocated = match self.allocated.get() {
             Some(allocated) => allocated,
             None => file.len().await?,
         };
+        self.allocated.set(Some(allocated));
         if needed > allocated {
-            let mut target = growth(allocated.0, needed.0, self.segment_bytes);
-            if let Err(error) = file.allocate(allocated, target - allocated.0).await {
-                // Where the disk is nearly full, what is needed may still fit.
-                if !matches!(error, Error::DiskFull { .. }) || target == needed.0 {
-                    return Err(error);
-                }
-                // An allocation that failed may have got some of it.
-                file.truncate(allocated).await?;
-                target = needed.0;
-                file.allocate(allocated, target - allocated.0).await?;
-            }
-            self.grown.set(true);
-            state.allocated = Some(Position(target));
-        } else {
-            state.allocated = Some(allocated);
+            self.grow(&file, allocated, needed).await?;
         }
-        if durable {
-            self.name(io).await?;
-            if self.grown.replace(false) {
-                file.sync().await?;
-            }
+        if durable && self.grown.replace(false) {
+            file.sync().await?;
         }
         Ok(file)
     }
 
-    /// Makes the file's name durable, where that is not known to be done.
-    async fn name(&self, io: &Io) -> Result<()> {
-        if !self.named.get() {
-            io.sync_dir(self.path.parent().expect("a segment is in a partition's directory")).await?;
-            self.named.set(true);
+    /// The file, where a write up to `needed` finds it as it has to be.
+    fn ready(&self, needed: Position, durable: bool) -> Option<File> {
+        let is_ready =
+            self.allocated.get().is_some_and(|allocated| needed <= allocated) && !(durable && self.grown.get());
+        if is_ready { self.file.borrow().clone() } else { None }
+    }
+
+    /// The open file, made where it is missing.
+    async fn opened(&self, io: &Io, recycled: impl FnOnce() -> Option<PathBuf>) -> Result<File> {
+        if let Some(file) = &*self.file.borrow() {
+            return Ok(file.clone());
         }
+        let file = match self.is_prepared() {
+            true => {
+                io.rename(&self.path.with_file_name(PreparedFile::NAME), &self.path).await?;
+                let prepared = self.prepared.take().expect("it is not taken elsewhere");
+                let PreparedFile { file, allocated, is_recycled, covered } = prepared;
+                self.recycled.set(is_recycled);
+                self.covered.set(covered.unwrap_or(Position::ZERO));
+                self.covered_asked.set(covered.is_some());
+                self.allocated.set(Some(allocated));
+                file.renamed(&self.path)
+            }
+            false => {
+                if io.file_len(&self.path).await?.is_none()
+                    && let Some(recycled) = recycled()
+                {
+                    io.rename(&recycled, &self.path).await?;
+                    self.recycled.set(true);
+                    // The old name must not come back: its file would be given out again while it is a segment. Nor may it be
+                    // without a name.
+                    io.sync_dir(recycled.parent().expect("it is in the data directory")).await?;
+                    self.named(io).await?;
+                }
+                let file = io.open(&self.path, OpenMode::Create).await?;
+                self.allocated.set(Some(file.len().await?));
+                file
+            }
+        };
+        *self.file.borrow_mut() = Some(file.clone());
+        Ok(file)
+    }
+
+    async fn grow(&self, file: &File, allocated: Position, needed: Position) -> Result<()> {
+        let mut target = growth(allocated.0, needed.0, self.segment_bytes);
+        if let Err(error) = file.allocate(allocated, target - allocated.0).await {
+            // Where the disk is nearly full, what is needed may still fit.
+            if !matches!(error, Error::DiskFull { .. }) || target == needed.0 {
+                return Err(error);
+            }
+            // An allocation that failed may have got some of it.
+            file.truncate(allocated).await?;
+            target = needed.0;
+            file.allocate(allocated, target - allocated.0).await?;
+        }
+        self.grown.set(true);
+        self.allocated.set(Some(Position(target)));
         Ok(())
     }
 
-    /// Whether a write up to `needed` would have to grow the file soon.
-    pub fn wants_growth(&self, needed: Position) -> bool {
-        match self.state.try_lock() {
-            Ok(state) => state
-                .allocated
-                .is_some_and(|allocated| needed.0 + (8 << 20) > allocated.0 && allocated.0 < self.segment_bytes),
-            Err(_) => false,
+    /// Whether its first write will make it of a prepared file, which has another name until then.
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.borrow().is_some()
+    }
+
+    /// Whether its name is known to be durable.
+    pub fn is_named(&self) -> bool {
+        self.named.get()
+    }
+
+    /// Makes the name of the file, which exists, durable, where that is not known to be done.
+    pub async fn named(&self, io: &Io) -> Result<()> {
+        if self.named.get() {
+            return Ok(());
         }
+        io.sync_dir(self.path.parent().expect("a segment is in a partition's directory")).await?;
+        self.named.set(true);
+        Ok(())
+    }
+
+    /// Whether a write behind `written` would soon have to wait until the file has grown.
+    pub fn wants_growth(&self, written: Position) -> bool {
+        self.allocated.get().is_some_and(|allocated| {
+            allocated.0 >= GROWN_AHEAD_BYTES_MIN
+                && allocated.0 < self.segment_bytes
+                && written.0 + allocated.0 / 4 > allocated.0
+        })
+    }
+
+    /// Grows the file, where [`SegmentFile::wants_growth`] says so and nobody changes it, while writes to what it has go on. Where
+    /// those are `durable` its new length is so too before they come to it.
+    pub async fn grow_ahead(&self, written: Position, durable: bool) -> Result<()> {
+        let Ok(_turn) = self.changing.try_lock() else { return Ok(()) };
+        let (file, allocated) = (self.file.borrow().clone(), self.allocated.get());
+        let (Some(file), Some(allocated)) = (file, allocated) else { return Ok(()) };
+        if !self.wants_growth(written) {
+            return Ok(());
+        }
+        let target = Position(growth(allocated.0, allocated.0, self.segment_bytes));
+        if let Err(error) = file.allocate(allocated, target - allocated).await {
+            file.truncate(allocated).await?;
+            return Err(error);
+        }
+        match durable {
+            true => file.sync().await?,
+            false => self.grown.set(true),
+        }
+        self.allocated.set(Some(target));
+        Ok(())
     }
 
     /// Sets the file's length to `length`: what is behind it is not of the log.
     pub async fn truncate(&self, io: &Io, length: Position) -> Result<()> {
         let file = self.writable(io, Position::ZERO, false, || None).await?;
-        let mut state = self.state.lock().await;
+        let _turn = self.changing.lock().await;
         self.covered.set(self.covered.get().min(length.block_start()));
         file.truncate(length).await?;
-        state.allocated = Some(length);
+        self.allocated.set(Some(length));
         self.unsynced.set(true);
         Ok(())
     }
@@ -228,7 +325,7 @@ impl SegmentFile {
         let file = self.readable(io).await?;
         self.unsynced.set(false);
         self.grown.set(false);
-        let synced = match self.name(io).await {
+        let synced = match self.named(io).await {
             Ok(()) => file.sync().await,
             error => error,
         };
@@ -252,12 +349,12 @@ impl SegmentFile {
 
     /// Closes the file if nothing uses it just now; it is opened again when needed. Whether it is closed.
     pub fn close(&self) -> bool {
-        let Ok(mut state) = self.state.try_lock() else { return false };
-        if state.file.as_ref().is_some_and(File::is_shared) {
+        let Ok(_turn) = self.changing.try_lock() else { return false };
+        let mut file = self.file.borrow_mut();
+        if file.as_ref().is_some_and(File::is_shared) {
             return false;
         }
-        state.file = None;
-        self.open.set(false);
+        *file = None;
         self.covered_asked.set(false);
         true
     }

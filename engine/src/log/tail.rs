@@ -1,8 +1,8 @@
 //! The newest bytes of an open segment, in memory: what is not yet in the file, and behind it what still is cached.
 //!
 //! Bytes are copied in once, written to the disk from here and served to readers from here. A tail is a row of chunks
-//! without gaps; each begins at a block boundary and all but the last are full. Chunks start at 4 KiB and double to 1 MiB with
-//! the traffic, so that a quiet partition holds little.
+//! without gaps; each begins at a block boundary and all but the last are full. Chunks start at 4 KiB and double with the traffic, so
+//! that a quiet partition holds little, to 1 MiB, or less where many partitions grow at once ([`Tail::limit_chunks`]).
 
 use std::collections::VecDeque;
 
@@ -16,6 +16,9 @@ use crate::types::{BLOCK_BYTES, Offset, Position};
 const CHUNK_BYTES_MIN: usize = BLOCK_BYTES as usize;
 /// The largest chunk, in bytes: also the largest single write.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// What chunks may always grow to, in bytes.
+pub const CHUNK_BYTES_ENOUGH: usize = 64 << 10;
 
 /// Parts of the tail, contiguous in the segment.
 pub type Slices = SmallVec<[Slice; 4]>;
@@ -40,6 +43,7 @@ pub struct Tail {
     chunks: VecDeque<Chunk>,
     end: Position,
     memory_bytes: usize,
+    chunk_bytes_max: usize,
 }
 
 impl Tail {
@@ -47,11 +51,17 @@ impl Tail {
     pub fn new(io: &Io, end: Position, partial: &[u8]) -> Tail {
         let base = end.block_start();
         assert_eq!(end - base, partial.len() as u64, "the partial block ends where the tail does");
-        let mut tail = Tail { chunks: VecDeque::new(), end: base, memory_bytes: 0 };
+        let mut tail = Tail { chunks: VecDeque::new(), end: base, memory_bytes: 0, chunk_bytes_max: CHUNK_BYTES_MAX };
         if !partial.is_empty() {
             tail.extend(io, partial);
         }
         tail
+    }
+
+    /// Chunks grow to so many bytes from now on, a power of two; one that a single append fills may be larger. The last chunk of a tail is
+    /// never evicted, and may be nearly empty.
+    pub fn limit_chunks(&mut self, bytes: usize) {
+        self.chunk_bytes_max = bytes;
     }
 
     /// The first position held in memory.
@@ -102,7 +112,7 @@ impl Tail {
     fn push_chunk(&mut self, io: &Io, wanted: usize) {
         let last = self.chunks.back().map_or(CHUNK_BYTES_MIN / 2, |chunk| chunk.buffer.capacity());
         let capacity = wanted.next_power_of_two().clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
-        let capacity = capacity.max((last * 2).min(CHUNK_BYTES_MAX));
+        let capacity = capacity.max((last * 2).min(self.chunk_bytes_max));
         let buffer = io.alloc(capacity);
         assert!(self.end.0.is_multiple_of(BLOCK_BYTES), "a chunk begins at a block, not at {}", self.end);
         self.memory_bytes += buffer.capacity();

@@ -319,7 +319,10 @@ impl Shard {
         drop(turn);
         let file = partition.log.borrow().open_segment(taken.segment).map(|segment| segment.file().clone());
         Ok(match file {
-            Some(file) if file.is_covered(taken.position.block_start()) => Settled::Covered,
+            Some(file) if file.is_covered(taken.position.block_start()) => {
+                file.named(&self.io).await?;
+                Settled::Covered
+            }
             Some(file) if partition.check().is_ok() => Settled::Unsynced(file, work),
             // Sealed meanwhile, and so synced; or deleted.
             _ => Settled::Nothing,

@@ -43,6 +43,7 @@ impl Shard {
         self.failed()?;
         let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         self.close_partitions(&all).await?;
+        each(&all, async |partition| self.discard_prepared(partition).await).await?;
         let turn = self.checkpointing.lock().await;
         self.checkpoint().await?;
         drop(turn);

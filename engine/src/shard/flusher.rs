@@ -17,7 +17,7 @@ use crate::journal::{Entry, GROUP_BYTES_MAX, GROUPS_IN_FLIGHT_MAX, GroupWriter, 
 use crate::log::producer::keep_last;
 use crate::log::{IndexPoint, OpenSegment, Pending, ProducedBatch, SegmentWrite};
 use crate::shard::group_sync::GroupSync;
-use crate::shard::join::join_all;
+use crate::shard::join::{join_all, join2};
 use crate::shard::partition::{Partition, Work};
 use crate::shard::shard::{NotedEntry, Shard};
 use crate::types::{Offset, Position};
@@ -378,7 +378,8 @@ impl Shard {
             return Err(Error::Closed);
         };
         let sync = if direct.covered { Sync::None } else { Sync::Data };
-        let written = self.write_grown(&direct.partition, &file, &direct.write, sync).await;
+        let written = self.write_grown(&direct.partition, &file, &direct.write, sync, true).await;
+        self.grow_ahead(&direct.partition, direct.segment, direct.write.end);
         let journal = self.journal.borrow().file().clone();
         let written = match written {
             Ok(()) => file.learn_covered(&journal).await,
@@ -567,28 +568,4 @@ fn chain_crc(segment: &OpenSegment, from: Position, to: Position) -> u32 {
         at += header.size_bytes() as u64;
     }
     crc
-}
-
-/// Waits for both.
-async fn join2<A: Future, B: Future + Unpin>(first: A, mut second: B) -> (A::Output, B::Output) {
-    let mut first = std::pin::pin!(first);
-    let (mut a, mut b) = (None, None);
-    std::future::poll_fn(|context| {
-        if a.is_none()
-            && let std::task::Poll::Ready(output) = first.as_mut().poll(context)
-        {
-            a = Some(output);
-        }
-        if b.is_none()
-            && let std::task::Poll::Ready(output) = std::pin::Pin::new(&mut second).poll(context)
-        {
-            b = Some(output);
-        }
-        match a.is_some() && b.is_some() {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }
-    })
-    .await;
-    (a.expect("it has ended"), b.expect("it has ended"))
 }

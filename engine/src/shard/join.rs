@@ -71,3 +71,28 @@ impl<F: Future> Future for JoinAll<F> {
         Poll::Ready(this.done.iter_mut().map(|done| done.take().expect("all have ended")).collect())
     }
 }
+
+/// Waits for both.
+pub(super) async fn join2<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let mut first = std::pin::pin!(first);
+    let mut second = std::pin::pin!(second);
+    let (mut a, mut b) = (None, None);
+    std::future::poll_fn(|context| {
+        if a.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(context)
+        {
+            a = Some(output);
+        }
+        if b.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(context)
+        {
+            b = Some(output);
+        }
+        match a.is_some() && b.is_some() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    (a.expect("it has ended"), b.expect("it has ended"))
+}

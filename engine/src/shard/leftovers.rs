@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::io::Io;
-use crate::log::segment_base_of;
+use crate::log::{PreparedFile, segment_base_of};
 use crate::shard::producer_files::snapshot_offset;
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -34,6 +34,12 @@ pub(super) async fn remove_leftovers(
     let (sealed, dead) = segments(io, dir, start, newest).await?;
     let mut removed = false;
     for entry in io.list_dir(dir).await? {
+        if entry.name == PreparedFile::NAME {
+            // Of a rename that a power cut tore a segment may have both names: it is never given out again.
+            io.remove_file(&dir.join(&entry.name)).await?;
+            removed = true;
+            continue;
+        }
         let stem = entry.name.split_once('.').map_or("", |(stem, _)| stem);
         let Some(base) = segment_base_of(&format!("{stem}.log")) else { continue };
         let is_snapshot = snapshot_offset(&entry.name).is_some();

@@ -68,6 +68,8 @@ pub struct Metrics {
     pub covered_bytes: Counter,
     /// Bytes written to segments behind the appends.
     pub segment_bytes: Counter,
+    /// Files of segments that were made ready before the log rolled.
+    pub segments_prepared: Counter,
     /// Checkpoints.
     pub checkpoints: Counter,
     /// Reads served from memory, and from files.

@@ -13,6 +13,7 @@ mod join;
 mod leftovers;
 mod metrics;
 mod partition;
+mod prepare;
 mod producer_files;
 mod read_stream;
 mod reader;

@@ -49,6 +49,10 @@ pub struct Partition {
     pub checkpointed: Cell<bool>,
     /// Whether a task is completing its rolled segments.
     pub is_sealing: Cell<bool>,
+    /// Whether the file of its next segment is being made ready.
+    pub is_preparing: Cell<bool>,
+    /// The active segment when that was last begun: it is tried once for each.
+    pub prepared_for: Cell<Option<Offset>>,
     /// Woken whenever a write or a seal of it ended.
     pub progress: tokio::sync::Notify,
     /// Whether it waits for its turn to write to its segment.
@@ -103,6 +107,8 @@ impl Partition {
             changed: Cell::new(false),
             checkpointed: Cell::new(false),
             is_sealing: Cell::new(false),
+            is_preparing: Cell::new(false),
+            prepared_for: Cell::new(None),
             progress: tokio::sync::Notify::new(),
             wants_write: Cell::new(false),
             streams: RefCell::default(),

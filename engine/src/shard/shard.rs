@@ -16,7 +16,8 @@ use crate::io::Io;
 use crate::journal::{Journal, PartitionKey};
 use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
 use crate::log::{
-    Appended, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata, SealedSegment, SegmentState, segment_base_of,
+    Appended, CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata,
+    SealedSegment, SegmentState, segment_base_of,
 };
 use crate::shard::config::StoreConfig;
 use crate::shard::flusher::Flusher;
@@ -68,6 +69,8 @@ pub struct Shard {
     pub(super) metrics: Metrics,
     /// Memory that the tails hold, in bytes; and the partitions whose tails have something to give back.
     pub(super) held_bytes: Cell<usize>,
+    /// How many partitions hold more than a quiet one needs.
+    growing: Cell<usize>,
     pub(super) evictable: RefCell<VecDeque<Rc<Partition>>>,
     /// Bytes appended that are neither in a segment nor in the journal.
     pub(super) backlog_bytes: Cell<u64>,
@@ -117,6 +120,7 @@ impl Shard {
             recycler: RefCell::new(recycler),
             metrics: Metrics::default(),
             held_bytes: Cell::new(0),
+            growing: Cell::new(0),
             evictable: RefCell::default(),
             backlog_bytes: Cell::new(0),
             backlog_shrunk: tokio::sync::Notify::new(),
@@ -345,6 +349,7 @@ impl Shard {
         } else if options.epoch != Epoch::NONE && options.epoch < current {
             return Err(Error::FencedEpoch { given: options.epoch, current });
         }
+        log.limit_chunks(self.chunk_bytes_max());
         let appended = log.append(&self.io, &batch, options.origin, now)?;
         if appended.is_duplicate {
             return Ok(appended);
@@ -355,6 +360,7 @@ impl Shard {
         let rolled = log.sealing().is_some();
         let worth_writing = !durable && log.worth_writing(self.config.write_bytes);
         let pending_bytes = log.pending_bytes();
+        let prepare = log.wants_prepared();
         drop(log);
         partition.changed.set(true);
         self.metrics.batches_appended.add(1);
@@ -374,6 +380,9 @@ impl Shard {
         }
         if rolled {
             self.seal_rolled(partition);
+        }
+        if prepare {
+            self.prepare_next(partition);
         }
         self.evict();
         Ok(appended)
@@ -540,10 +549,18 @@ impl Shard {
         };
         let (held_before, waiting_before) = partition.counted.replace((held, waiting));
         self.held_bytes.set(self.held_bytes.get() + held - held_before);
+        let grows = |held: usize| usize::from(held >= CHUNK_BYTES_ENOUGH);
+        self.growing.set(self.growing.get() + grows(held) - grows(held_before));
         self.backlog_bytes.set(self.backlog_bytes.get() + waiting - waiting_before);
         if waiting < waiting_before && self.has_room() {
             self.backlog_shrunk.notify_waiters();
         }
+    }
+
+    /// How large the pieces of a tail's memory may grow, in bytes: all that grow now have half of the cache together.
+    fn chunk_bytes_max(&self) -> usize {
+        let share = self.config.cache_bytes / 2 / self.growing.get().max(1);
+        (share + 1).next_power_of_two().div_ceil(2).clamp(CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX)
     }
 
     /// Gives back the memory of the oldest bytes that the segments have, while more is held than the bound.

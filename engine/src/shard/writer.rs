@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::io::{File, Sync};
 use crate::log::{SegmentFile, SegmentIndex, SegmentWrite};
+use crate::shard::join::join2;
 use crate::shard::leftovers::remove_indexes;
 use crate::shard::partition::Partition;
 use crate::shard::producer_files::snapshot_path;
@@ -92,8 +93,9 @@ impl Shard {
     ) -> Result<()> {
         let open = partition.log.borrow().open_segment(base).map(|segment| segment.file().clone());
         let segment_file = open.expect("a segment is not sealed while it is written");
-        self.write_grown(partition, &segment_file, &write, Sync::None).await?;
+        self.write_grown(partition, &segment_file, &write, Sync::None, false).await?;
         segment_file.mark_unsynced();
+        self.grow_ahead(partition, base, write.end);
         let bytes = write.end - write.position;
         self.metrics.segment_bytes.add(bytes);
         let mut log = partition.log.borrow_mut();
@@ -108,17 +110,24 @@ impl Shard {
         Ok(())
     }
 
-    /// Writes whole blocks to a segment's file, which grows where it has to.
+    /// Writes whole blocks to a segment's file, which is made and grows where it has to. With `commits` a commit group tells of them,
+    /// and what it needs of the file beside the bytes is durable too when this returns.
     pub(super) async fn write_grown(
         &self,
         partition: &Partition,
         file: &SegmentFile,
         write: &SegmentWrite,
         sync: Sync,
+        commits: bool,
     ) -> Result<()> {
         let attempt = async || {
             let open = self.writable(partition, file, write.end, sync == Sync::Data).await?;
-            open.write_at(&write.slices, write.position, sync).await
+            let written = open.write_at(&write.slices, write.position, sync);
+            if !commits || file.is_named() {
+                return written.await;
+            }
+            let (written, named) = join2(written, file.named(&self.io)).await;
+            written.and(named)
         };
         self.when_space(Some(partition), attempt).await
     }
@@ -328,7 +337,7 @@ impl Shard {
         block.extend_from_slice(&vec![0; BLOCK_BYTES as usize - partial.len()]);
         let slices = [block.slice(0..BLOCK_BYTES as usize)].into_iter().collect();
         let write = SegmentWrite { slices, position, end: position + BLOCK_BYTES };
-        self.write_grown(partition, &file, &write, Sync::None).await?;
+        self.write_grown(partition, &file, &write, Sync::None, false).await?;
         file.mark_unsynced();
         Ok(())
     }

@@ -35,6 +35,7 @@ families! {
     SEGMENT = Counter "corelog_segment_bytes_total" "Bytes written to segments behind the appends.";
     JOURNAL_USED = Gauge "corelog_journal_used_bytes" "Bytes of the journal that a restart would read.";
     JOURNAL_CAPACITY = Gauge "corelog_journal_capacity_bytes" "Bytes that the journal has.";
+    SEGMENTS_PREPARED = Counter "corelog_segments_prepared_total" "Files of segments that were made ready before the log rolled.";
     CHECKPOINTS = Counter "corelog_checkpoints_total" "Checkpoints.";
     READS = Counter "corelog_reads_total" "Reads of partitions, by where their first byte came from: memory or file.";
     READ_AHEAD = Counter "corelog_read_ahead_hits_total" "Reads from files whose bytes were under way or there already.";
@@ -98,6 +99,7 @@ fn store(server: &ShardServer, shard: usize, samples: &mut Samples) {
         (&JOURNAL_WRITTEN, &metrics.journal_bytes),
         (&DIRECT, &metrics.direct_bytes),
         (&SEGMENT, &metrics.segment_bytes),
+        (&SEGMENTS_PREPARED, &metrics.segments_prepared),
         (&CHECKPOINTS, &metrics.checkpoints),
         (&READ_AHEAD, &metrics.read_ahead_hits),
         (&READ_FILE, &metrics.bytes_read_file),

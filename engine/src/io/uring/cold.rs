@@ -7,22 +7,48 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
 
 /// The places of tokio-uring's submission queue; more than one would break [`at_once`].
 pub(super) const QUEUE_ENTRIES: u32 = 1;
 
-/// Drives `operation` so that what it queues is submitted at once.
+/// Drives `operation` so that what it queues is submitted at once. It is polled when it is woken itself, however often whoever waits
+/// for it is: each poll costs an empty operation.
 pub(super) async fn at_once<F: Future>(operation: F) -> F::Output {
     let mut operation = pin!(operation);
+    let own = Arc::new(OwnWaker { woken: AtomicBool::new(true), outer: AtomicWaker::new() });
+    let waker = Waker::from(own.clone());
     std::future::poll_fn(|context| {
-        let polled = operation.as_mut().poll(context);
+        own.outer.register(context.waker());
+        if !own.woken.swap(false, Ordering::AcqRel) {
+            return Poll::Pending;
+        }
+        let mut context = Context::from_waker(&waker);
+        let polled = operation.as_mut().poll(&mut context);
         if polled.is_pending() {
             // Dropped while in flight: tokio-uring then ignores its completion.
-            let _ = pin!(tokio_uring::no_op()).poll(context);
+            let _ = pin!(tokio_uring::no_op()).poll(&mut context);
         }
         polled
     })
     .await
+}
+
+/// Notes that it was woken, and wakes whoever waits.
+struct OwnWaker {
+    woken: AtomicBool,
+    outer: AtomicWaker,
+}
+
+impl Wake for OwnWaker {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Release);
+        self.outer.wake();
+    }
 }
 
 /// All bytes of a file.

@@ -138,3 +138,53 @@ fn a_full_disk_refuses_appends_for_the_moment_and_nothing_else() {
         }
     }
 }
+
+#[test]
+fn files_that_wait_to_be_used_again_are_given_up_when_the_disk_is_full() {
+    const CAPACITY_BYTES: u64 = 24 << 20;
+    for durable in [true, false] {
+        let faults = Faults { capacity_bytes: Some(CAPACITY_BYTES), ..Default::default() };
+        let sim = Simulation::new(7, SimConfig { faults, ..SimConfig::default() });
+        sim.run(|io| async move {
+            io.create_dir_all(Path::new("/data")).await.expect("a directory");
+            let shard = Shard::open_alone(&io, config()).await.expect("a store");
+            let log = |segment_bytes| LogConfig {
+                flush_messages: if durable { 1 } else { u64::MAX },
+                file_delete_delay_ms: 0,
+                segment_bytes,
+                ..LogConfig::default()
+            };
+            let (old, new) = (TopicPartition::new("old", 0), TopicPartition::new("new", 0));
+            shard.create(&old, TopicId::random(), log(1 << 20)).await.expect("a partition");
+            let mut end = Offset::ZERO;
+            // 8 segments, and nearly a ninth: its successor is made ready once it has its own name.
+            for number in 0..1540 {
+                end = append(&io, &shard, &old, number).await.expect("there is room").expect("there is room");
+                if number > 1537 {
+                    io.sleep(Duration::from_secs(1)).await;
+                }
+            }
+            let is_ready =
+                |entries: Vec<corelog_engine::io::DirEntry>| entries.iter().any(|entry| entry.name == "corelog-next");
+            assert!(is_ready(io.list_dir(Path::new("/data/old-0")).await.expect("a list")));
+            shard.delete_records(&old, Offset(end.0 - 100)).await.expect("deleted");
+            io.sleep(Duration::from_secs(1)).await;
+            let waiting = |entries: Vec<corelog_engine::io::DirEntry>| {
+                entries.iter().filter(|entry| entry.name.starts_with("corelog-recycled-")).count()
+            };
+            assert!(waiting(io.list_dir(Path::new("/data")).await.expect("a list")) >= 7);
+
+            // They are too small for a segment of this topic, and in its way.
+            shard.create(&new, TopicId::random(), log(64 << 20)).await.expect("a partition");
+            let mut next = 0;
+            while append(&io, &shard, &new, next).await.is_ok_and(|safe| safe.is_ok()) {
+                next += 1;
+            }
+            let bytes = next as u64 * 6000;
+            assert!(bytes > CAPACITY_BYTES - (8 << 20) - (3 << 20), "full behind {bytes} bytes");
+            assert_eq!(waiting(io.list_dir(Path::new("/data")).await.expect("a list")), 0);
+            assert!(!is_ready(io.list_dir(Path::new("/data/old-0")).await.expect("a list")));
+            assert_eq!(numbers(&shard, &new).await.len() as i64, shard.offsets(&new).expect("there").high_watermark.0);
+        });
+    }
+}

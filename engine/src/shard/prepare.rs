@@ -97,6 +97,31 @@ impl Shard {
         }
     }
 
+    /// Removes the files that wait to become segments, since the disk is full; whether there was one.
+    pub(super) async fn give_space_back(&self) -> bool {
+        let mut files = self.recycler.borrow_mut().take_all();
+        let mut preparing = Vec::new();
+        for partition in self.partitions.borrow().values() {
+            if !partition.is_preparing.get() && partition.log.borrow_mut().take_prepared().is_some() {
+                // Nor may another be made under this name meanwhile.
+                partition.is_preparing.set(true);
+                files.push(partition.dir.join(PreparedFile::NAME));
+                preparing.push((partition.clone(), partition.work()));
+            }
+        }
+        for path in &files {
+            // The directory of a deleted partition is gone with it.
+            if let Err(error) = self.io.remove_file(path).await {
+                tracing::debug!(%error, "a file that gives space back stays");
+            }
+        }
+        for (partition, work) in preparing {
+            partition.is_preparing.set(false);
+            drop(work);
+        }
+        !files.is_empty()
+    }
+
     /// Grows the file of the active segment before a write has to wait for it, in the background; `written` is where a write ended.
     pub(super) fn grow_ahead(self: &Rc<Self>, partition: &Rc<Partition>, base: Offset, written: Position) {
         let file = match partition.log.borrow().active() {

@@ -38,6 +38,12 @@ impl Recycler {
         Some(path)
     }
 
+    /// All files, to be removed by the caller.
+    pub fn take_all(&mut self) -> Vec<PathBuf> {
+        self.bytes = 0;
+        self.files.drain(..).map(|file| file.0).collect()
+    }
+
     /// Takes a dead segment's file in, or removes it where enough are kept.
     pub async fn give(recycler: &std::cell::RefCell<Recycler>, io: &Io, path: PathBuf) -> Result<()> {
         let Some(bytes) = io.file_len(&path).await? else { return Ok(()) };

@@ -154,7 +154,8 @@ impl Shard {
         Ok(open)
     }
 
-    /// Does something that may find the disk full, again and again until there is space; until then appends are refused, and those
+    /// Does something that may find the disk full, again and again until there is space, for which files that wait to be used again are
+    /// given up; until then appends are refused, and those
     /// that wait are told so with [`Error::DiskFull`], although they may still become durable. Not for
     /// what a sync found, since that is final. Ends with the error when the partition or the shard does, and while the shard is
     /// being opened.
@@ -166,6 +167,7 @@ impl Shard {
         let mut waiting = None;
         loop {
             match attempt().await {
+                Err(Error::DiskFull { .. }) if self.give_space_back().await => {}
                 Err(error @ Error::DiskFull { .. }) => {
                     match &waiting {
                         None => waiting = Some(DiskFull::begin(self, &error)),

@@ -139,7 +139,7 @@ pub(super) const BROKER_KEYS: &[Key] = &[
         "Where `/metrics` (Prometheus) and `/healthz` are served over HTTP, as `HOST:PORT`; nowhere if it is empty."),
     Key::fixed("corelog.pin", Kind::Boolean, "true", "Whether each shard's thread stays on one core."),
     Key::fixed("corelog.recycle.bytes", Kind::Long(0, MAX), "4294967296",
-        "Bytes of deleted segments that each shard keeps as files for new ones."),
+        "Bytes of deleted segments that each shard keeps as files for new ones; they are given up when the disk is full."),
     Key::fixed("corelog.validate.compressed", Kind::Boolean, "false",
         "Whether compressed batches are decompressed to check their records before they are stored."),
 ];

@@ -221,6 +221,22 @@ fn a_silent_connection_is_closed_and_one_that_waits_is_not() {
 }
 
 #[test]
+fn the_kernel_looks_whether_a_silent_client_is_still_there() {
+    let broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    assert!(is_served(&mut client));
+    let ports = [broker.addr().port(), client.stream.local_addr().expect("open").port()];
+    // `/proc/net/tcp`: number, address:port here, there, state, queues, timer. Of an idle one with SO_KEEPALIVE it is 02.
+    let of = |address: &str| u16::from_str_radix(address.rsplit(':').next().expect("a port"), 16).ok();
+    support::until("it has SO_KEEPALIVE", || {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        let connection = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut ours = connection.filter(|row| [of(row[1]), of(row[2])] == ports.map(Some));
+        ours.next().expect("it is open")[5].starts_with("02:")
+    });
+}
+
+#[test]
 fn a_request_that_comes_too_slowly_ends_its_connection() {
     let broker = TestBroker::start(&[("connections.max.idle.ms", "1500")]);
     let mut client = broker.client();

@@ -28,6 +28,8 @@ impl Listener {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(reuse_port)?;
+        // Connections inherit it: one whose client is gone without a word ends, whatever it waits for. Kafka sets it too.
+        socket.set_keepalive(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;

@@ -85,7 +85,7 @@ on 0 'Completed updating config for broker-logger 1' kafka.admin.ConfigCommand -
 on 0 '^  corelog_server.net=DEBUG sensitive=false' kafka.admin.ConfigCommand --describe --broker-logger 1
 on 0 'Completed updating config for broker-logger 1' kafka.admin.ConfigCommand --alter --broker-logger 1 --delete-config corelog_server.net
 on 1 'Cannot set the log level of root to LOUD' kafka.admin.ConfigCommand --alter --broker-logger 1 --add-config root=LOUD
-on 1 'Logger nobody does not exist|no.+ invalid.*nobody|Invalid config' kafka.admin.ConfigCommand --alter --broker-logger 1 --add-config nobody=INFO
+on 1 'Invalid broker logger\(s\): nobody' kafka.admin.ConfigCommand --alter --broker-logger 1 --add-config nobody=INFO
 on 0 'IncrementalAlterConfigs\(44\): 0 to 1 \[usable: 1\]' $tools.BrokerApiVersionsCommand
 on 0 'metadata.version.*FinalizedVersionLevel: 4.1-IV1' $tools.FeatureCommand describe
 on 0 'group.version was downgraded to 0' $tools.FeatureCommand downgrade --feature group.version=0

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use corelog_server::protocol::consumer_group_heartbeat::{
@@ -125,6 +127,8 @@ fn no_committed_offset_is_lost_or_moved_back_and_members_go_on() {
 
     let (mut acknowledged, mut sent) = (0, 0);
     for _ in 0..KILLS {
+        let is_under_way = Arc::new(AtomicBool::new(false));
+        let told = is_under_way.clone();
         let committer = std::thread::spawn(move || {
             let mut last = acknowledged;
             let mut next = sent;
@@ -134,11 +138,13 @@ fn no_committed_offset_is_lost_or_moved_back_and_members_go_on() {
                     Some(response) => {
                         assert_eq!(response.topics[0].partitions[0].error_code, ErrorCode::NONE);
                         last = next;
+                        told.store(true, Ordering::Relaxed);
                     }
                     None => return (last, next),
                 }
             }
         });
+        support::until("an offset is acknowledged", || is_under_way.load(Ordering::Relaxed));
         std::thread::sleep(RUN);
         drop(process);
         (acknowledged, sent) = committer.join().expect("it ends");

@@ -71,6 +71,20 @@ fn what_was_done_is_counted_and_health_is_told() {
 }
 
 #[test]
+fn a_full_listener_is_told() {
+    let broker = TestBroker::start(&[("corelog.metrics.listen", "127.0.0.1:0"), ("max.connections", "1")]);
+    let full = || sum(&get(broker.metrics_addr(), "/metrics").1, "corelog_listeners_full", &[]);
+    let mut first = broker.client();
+    first.create("t", 1, &[]);
+    assert_eq!(full(), 0.0);
+    let mut second = broker.client();
+    support::until("one waits", || full() == 1.0);
+    drop(first);
+    second.create("u", 1, &[]);
+    assert_eq!(full(), 0.0);
+}
+
+#[test]
 fn the_lag_of_a_group_is_told_in_records_and_in_seconds() {
     let broker = TestBroker::start(&[("corelog.metrics.listen", "127.0.0.1:0"), ("offsets.topic.num.partitions", "2")]);
     let mut client = broker.client();

@@ -1,6 +1,6 @@
 //! What a shard counts of requests and topics. Nothing here is shared between threads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(crate) struct ShardCounters {
     /// Connections accepted, and refused for being too many.
     pub(crate) accepted: Counter,
     pub(crate) refused: Counter,
+    /// Listeners that have a connection for which there is no place.
+    pub(crate) full_listeners: Cell<usize>,
 }
 
 /// The counts of an API.
@@ -49,6 +51,7 @@ impl ShardCounters {
             sent_bytes: Counter::default(),
             accepted: Counter::default(),
             refused: Counter::default(),
+            full_listeners: Cell::new(0),
         }
     }
 

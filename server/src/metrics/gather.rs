@@ -24,6 +24,7 @@ families! {
     CONNECTIONS = Gauge "corelog_connections" "Open connections.";
     ACCEPTED = Counter "corelog_connections_accepted_total" "Connections accepted.";
     REFUSED = Counter "corelog_connections_refused_total" "Connections refused by max.connections.per.ip (over max.connections they wait).";
+    FULL_LISTENERS = Gauge "corelog_listeners_full" "Listeners that accept nobody, since there are as many connections as max.connections allows.";
     CONNECTION_MEMORY = Gauge "corelog_connection_memory_bytes" "Memory of requests and answers under way (corelog.connection.bytes bounds it).";
     SESSIONS = Gauge "corelog_fetch_sessions" "Fetch sessions.";
     BATCHES = Counter "corelog_appended_batches_total" "Record batches appended.";
@@ -85,6 +86,7 @@ fn requests(server: &ShardServer, shard: usize, samples: &mut Samples) {
     samples.add(&SENT, &[("shard", &shard)], counters.sent_bytes.get());
     samples.add(&ACCEPTED, &[("shard", &shard)], counters.accepted.get());
     samples.add(&REFUSED, &[("shard", &shard)], counters.refused.get());
+    samples.add(&FULL_LISTENERS, &[("shard", &shard)], counters.full_listeners.get());
     samples.add(&CONNECTIONS, &[("shard", &shard)], server.live.get());
     samples.add(&CONNECTION_MEMORY, &[("shard", &shard)], server.memory.held());
     samples.add(&SESSIONS, &[("shard", &shard)], server.sessions.count());

@@ -63,27 +63,31 @@ async fn admit(server: &Rc<ShardServer>, listener: &Rc<str>, stream: Stream, pee
     if !wait.is_zero() {
         server.io.sleep(wait).await;
     }
+    let full_listeners = &server.counters.full_listeners;
     let mut was_full = false;
-    let ticket = loop {
+    let admitted = loop {
         let mut freed = Box::pin(connections.freed());
         freed.as_mut().enable();
         match connections.admit(peer.ip(), listener) {
-            Ok(ticket) => break ticket,
             Err(full) if full.waits() => {
                 if !was_full {
                     tracing::warn!(%peer, %listener, "a connection waits for a place: {full}");
+                    full_listeners.set(full_listeners.get() + 1);
                 }
                 was_full = true;
                 freed.await;
             }
-            Err(full) => {
-                server.counters.refused.add(1);
-                tracing::warn!(%peer, "connection refused: {full}");
-                return;
-            }
+            admitted => break admitted,
         }
     };
-    serve(server, ticket, Connection::new(stream, peer, listener.clone(), server.clone()));
+    full_listeners.set(full_listeners.get() - usize::from(was_full));
+    match admitted {
+        Ok(ticket) => serve(server, ticket, Connection::new(stream, peer, listener.clone(), server.clone())),
+        Err(full) => {
+            server.counters.refused.add(1);
+            tracing::warn!(%peer, "connection refused: {full}");
+        }
+    }
 }
 
 fn serve(server: &Rc<ShardServer>, mut ticket: Ticket, connection: Connection<Stream>) {

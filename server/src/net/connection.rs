@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,10 +19,11 @@ use corelog_engine::io::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::futures::OwnedNotified;
 
-use super::input::{FrameError, Input};
+use super::end::End;
+use super::input::Input;
 use super::output::Output;
 use super::seats::Seat;
-use crate::api::{self, Answer, Answering, Begun, Refused};
+use crate::api::{self, Answer, Answering, Begun};
 use crate::broker::ShardServer;
 use crate::join::LocalFuture;
 use crate::telemetry::Peer;
@@ -51,31 +51,6 @@ const STARVED_WAIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 /// A time that does not come.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
-/// Why a connection ends.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the client closed it")]
-    Peer,
-    #[error("the broker shuts down")]
-    Shutdown,
-    #[error("nothing moved for connections.max.idle.ms")]
-    Idle,
-    #[error("there are more than max.connections allows, and it was silent for the longest")]
-    Room,
-    #[error("its last answers took too long")]
-    Drain,
-    #[error("it held {0} bytes while nothing of it moved and the connections had used up corelog.connection.bytes")]
-    Memory(usize),
-    #[error("a produce request with acks=0 failed, and to close is the only way to say so")]
-    Disconnect,
-    #[error("{0}")]
-    Frame(#[from] FrameError),
-    #[error("{0}")]
-    Refused(#[from] Refused),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-}
 
 /// A request that was begun and not yet answered.
 struct InFlight {

@@ -2,6 +2,7 @@
 
 mod connection;
 mod connections;
+mod end;
 mod input;
 mod listener;
 mod memory;

@@ -49,7 +49,8 @@ impl Scanned {
         }
     }
 
-    fn note(&mut self, header: &BatchHeader, since_point: &mut u64) {
+    /// Takes the next batch in, at the end so far.
+    pub(super) fn note(&mut self, header: &BatchHeader, since_point: &mut u64) {
         if self.first_timestamp == Timestamp::NONE {
             self.first_timestamp = header.first_timestamp();
         }

@@ -4,8 +4,8 @@
 //! compressed by the codec that it claims, so that what is mutated are records and not always compressed bytes.
 
 use corelog_engine::batch::{
-    BatchBuilder, BatchError, BatchHeader, Codec, Compression, HEADER_BYTES, Limits, Records, ValidBatch, codec,
-    recompress, records, scan, validate, verify_crc,
+    BatchBuilder, BatchError, BatchHeader, Codec, Compression, HEADER_BYTES, Limits, Records, TimestampType,
+    ValidBatch, codec, recompress, records, scan, validate, verify_crc,
 };
 use corelog_engine::{Epoch, Offset, Timestamp};
 
@@ -15,6 +15,9 @@ const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 16;
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
+const ATTRIBUTES_AT: usize = 21;
+/// In the low byte of the attributes.
+const LOG_APPEND_TIME: u8 = 8;
 /// The broker's clock: a time after that of the captured batches, so that they are accepted.
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 /// `max.message.bytes`: small, so that a bomb is a small one.
@@ -110,6 +113,17 @@ fn check_one(bytes: &[u8]) {
     let entries = entries(&read).expect("a valid batch is read to its end");
     check_header(&valid, &entries);
     assert_eq!(keyed.is_ok(), entries.iter().all(|entry| entry.key.is_some()));
+    assert_eq!(valid.header().timestamp_type(), TimestampType::CreateTime);
+    if read.header().timestamp_type() == TimestampType::LogAppendTime {
+        // Its producer claims that the times are the broker's. That is dropped, and each record has its own time again.
+        let mut plain = bytes.to_vec();
+        plain[ATTRIBUTES_AT + 1] &= !LOG_APPEND_TIME;
+        seal(&mut plain);
+        let read = records(&plain, limits.output_bytes_max()).expect("the same records");
+        let own = self::entries(&read).expect("the same records");
+        check_stored(&valid, &own, Offset(0), None);
+        return check_stored(&valid, &own, Offset(0), Some(NOW));
+    }
 
     for (base, log_append_time) in [(0, None), (i64::from(u32::MAX), Some(NOW))] {
         check_stored(&valid, &entries, Offset(base), log_append_time);

@@ -195,7 +195,10 @@ impl<'a> Indexes<'a> {
             }
             self.offsets_seen += 1;
         }
-        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        // Of a batch whose records compaction took no index has the times.
+        if header.record_count > 0 {
+            self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        }
         while let Some((timestamp, offset)) = self.times.get(self.times_seen).filter(|entry| entry.1 <= last) {
             if *timestamp != self.max_timestamp {
                 let path = self.segment.path.with_extension("timeindex");

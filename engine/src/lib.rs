@@ -12,7 +12,6 @@
 
 pub mod batch;
 pub mod checksum;
-pub mod compaction;
 pub mod error;
 pub mod inspect;
 pub mod io;

@@ -47,7 +47,9 @@ done
 failed=0
 for place in "${!targets[@]}"; do
     target=${targets[$place]} log=$found/${targets[$place]}.log
-    if wait "${pids[$place]}"; then
+    status=0
+    wait "${pids[$place]}" || status=$?
+    if [ "$status" -eq 0 ]; then
         # Without its counters it would run blindly and find nothing.
         grep -q 'INFO: Loaded 1 modules' "$log" || { echo "$target was built without coverage" >&2; failed=1; }
         printf '%s: %s executions, %s\n' "$target" "$(sed -n 's/stat::number_of_executed_units: *//p' "$log")" \
@@ -56,7 +58,8 @@ for place in "${!targets[@]}"; do
         failed=1
         reproducer=$(sed -n 's/.*Test unit written to //p' "$log" | tail -1)
         tail -40 "$log" >&2
-        printf '\n%s failed; its whole log: %s\n' "$target" "$log" >&2
+        printf '\n%s failed with exit code %s; its whole log: %s\n' "$target" "$status" "$log" >&2
+        [ "$status" -le 128 ] || printf 'it was ended by signal %s, not by an input that libFuzzer saw\n' "$((status - 128))" >&2
         printf 'the input: %s\nreplay: (cd server/fuzz && cargo run --release --bin %s -- %s)\n' "$reproducer" "$target" "$reproducer" >&2
     fi
 done

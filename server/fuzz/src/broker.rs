@@ -11,6 +11,7 @@ use std::time::Duration;
 use corelog_server::config::{Given, Settings};
 use corelog_server::protocol::{Api, api_versions, encode_request};
 use corelog_server::{Running, serve};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// How long an answer is waited for; some requests ask for one that comes late.
 const ANSWER_WAIT: Duration = Duration::from_millis(10);
@@ -76,6 +77,11 @@ fn answer(stream: &mut TcpStream, wait: Duration) -> std::io::Result<()> {
 }
 
 fn start() -> Served {
+    // What Rust's own `main` does before anything else; libFuzzer's does not, and an answer to a connection that is gone
+    // already would end the process.
+    //
+    // SAFETY: no handler of ours runs in a signal.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.expect("SIGPIPE can be ignored");
     let dir = std::env::temp_dir().join(format!("corelog-fuzz-broker-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
     let options = [

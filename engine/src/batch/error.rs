@@ -1,7 +1,7 @@
 //! Why a batch is refused, with the numbers, and which Kafka error that is for the one who sent it.
 
 use crate::batch::codec::Codec;
-use crate::types::Timestamp;
+use crate::batch::rejected::{RecordError, RejectedRecords};
 
 /// Why a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,30 +83,12 @@ pub enum BatchError {
         /// What it claims.
         offset_delta: i32,
     },
-    /// A compacted topic keeps the newest record of each key, so each needs one.
-    #[error("record {index} of the batch has no key, but the topic is compacted")]
-    NoKey {
-        /// Its place in the batch, from 0.
-        index: i32,
-    },
     /// There are bytes behind the last record.
     #[error("{0} bytes follow the last record of the batch")]
     RecordsTrailing(usize),
-    /// A timestamp is too far from the broker's clock.
-    #[error("record {index} of the batch has timestamp {timestamp}, accepted are {earliest} to {latest}")]
-    Timestamp {
-        /// Its place in the batch, from 0.
-        index: i32,
-        /// Its timestamp.
-        timestamp: Timestamp,
-        /// The first accepted.
-        earliest: Timestamp,
-        /// The last accepted.
-        latest: Timestamp,
-    },
-    /// LogAppendTime is the broker's to set.
-    #[error("producers must not set the timestamp type to LogAppendTime")]
-    TimestampType,
+    /// Every record can be read, but some are not what the topic accepts.
+    #[error("{0}")]
+    Rejected(RejectedRecords),
     /// The compressed bytes are not of their codec's format.
     #[error("the records do not decompress with {codec}: {what}")]
     Decompress {
@@ -150,7 +132,7 @@ impl BatchError {
             Magic(0 | 1) => BatchErrorKind::UnsupportedMagic,
             Magic(_) | Length(_) | Crc { .. } => BatchErrorKind::Corrupt,
             TooLarge { .. } | DecompressedTooLarge { .. } => BatchErrorKind::TooLarge,
-            Timestamp { .. } | TimestampType => BatchErrorKind::InvalidTimestamp,
+            Rejected(records) if records.any_time() => BatchErrorKind::InvalidTimestamp,
             UnknownCodec(_) => BatchErrorKind::UnsupportedCodec,
             Short(_)
             | Truncated { .. }
@@ -161,22 +143,18 @@ impl BatchError {
             | Sequence { .. }
             | Record { .. }
             | OffsetDelta { .. }
-            | NoKey { .. }
+            | Rejected(_)
             | RecordsTrailing(_)
             | Decompress { .. } => BatchErrorKind::InvalidRecord,
         }
     }
 
-    /// The place of the record that is to blame, where one is (`RecordErrors` of Produce v8, KIP-467).
-    pub fn record_index(&self) -> Option<i32> {
+    /// The records because of which the batch is refused, where it is because of some of them (`RecordErrors` of Produce v8,
+    /// KIP-467). None where one cannot be read: then Kafka names none either.
+    pub fn rejected_records(&self) -> &[RecordError] {
         match self {
-            BatchError::Record { index, .. }
-            | BatchError::OffsetDelta { index, .. }
-            | BatchError::NoKey { index }
-            | BatchError::Timestamp { index, .. } => Some(*index),
-            // Every record has the batch's type; Kafka blames the first.
-            BatchError::TimestampType => Some(0),
-            _ => None,
+            BatchError::Rejected(records) => records.named(),
+            _ => &[],
         }
     }
 }

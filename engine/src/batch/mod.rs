@@ -12,6 +12,7 @@ mod error;
 mod header;
 mod recompress;
 mod records;
+mod rejected;
 mod scan;
 mod shape;
 mod validate;
@@ -24,6 +25,7 @@ pub use error::{BatchError, BatchErrorKind};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};
 pub use recompress::{Compression, recompress};
 pub use records::{Record, RecordHeader, RecordHeaders, RecordIter, Records, records};
+pub use rejected::{RecordError, RecordFault, RejectedRecords};
 pub use scan::{Scan, scan};
 pub use validate::{
     COMPRESSION_RATIO_MAX, Limits, MAX_BATCH_BYTES_DEFAULT, OUTPUT_BYTES_MAX, Origin, TIMESTAMP_AFTER_MAX_MS_DEFAULT,

@@ -10,8 +10,7 @@ use std::fmt;
 use crate::batch::codec::{self, Codec};
 use crate::batch::error::BatchError;
 use crate::batch::header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType, at, put};
-use crate::batch::records::RawRecord;
-use crate::batch::varint::Reader;
+use crate::batch::rejected::{Greatest, examine, examine_claim, time_fault};
 use crate::batch::walk::walk;
 use crate::checksum::{crc32c, crc32c_append};
 use crate::types::{Epoch, Offset, Timestamp};
@@ -80,7 +79,7 @@ impl Limits {
     }
 
     /// The first and the last timestamp that are accepted.
-    fn timestamps(&self) -> (i64, i64) {
+    pub(super) fn timestamps(&self) -> (i64, i64) {
         (self.now.0.saturating_sub(self.before_max_ms), self.now.0.saturating_add(self.after_max_ms))
     }
 }
@@ -116,7 +115,7 @@ pub fn validate<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ValidBatch<'a>, 
                 batch.check_records(payload, limits)
             })?;
         }
-        _ => batch.check_claimed_timestamps(limits)?,
+        _ => examine_claim(&header, limits)?,
     }
     batch.clear_broker_time();
     Ok(batch)
@@ -140,11 +139,6 @@ fn check_header(header: &BatchHeader, limits: &Limits) -> Result<(), BatchError>
     }
     if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
         return Err(BatchError::Count { count: header.record_count, last_offset_delta: header.last_offset_delta });
-    }
-    if header.timestamp_type() == TimestampType::LogAppendTime
-        && (limits.timestamp_type == TimestampType::LogAppendTime || header.max_timestamp == Timestamp::NONE)
-    {
-        return Err(BatchError::TimestampType);
     }
     if limits.origin == Origin::Client {
         if header.base_offset != Offset::ZERO {
@@ -232,20 +226,22 @@ impl<'a> ValidBatch<'a> {
     }
 
     fn check_records(&mut self, payload: &[u8], limits: &Limits) -> Result<(), BatchError> {
-        let walked = walk(payload, self.header.record_count, limits.keyed)?;
+        let walked = walk(payload, self.header.record_count)?;
+        let keyed = walked.keyed || !limits.keyed;
         if self.header.timestamp_type() == TimestampType::LogAppendTime {
             // Every record has the time of the batch then, whatever it says itself.
             self.max_timestamp_offset_delta = 0;
-            return self.check_time(0, limits);
+            let good = keyed && time_fault(&self.header, self.header.max_timestamp, limits).is_none();
+            return if good { Ok(()) } else { examine(&self.header, payload, limits).map(drop) };
         }
         let base = self.header.base_timestamp.0;
         let (earliest, latest) = limits.timestamps();
         let greatest =
             match (base.checked_add(walked.timestamp_delta_min), base.checked_add(walked.timestamp_delta_max)) {
-                (Some(least), Some(greatest)) if least >= earliest && greatest <= latest => {
+                (Some(least), Some(greatest)) if keyed && least >= earliest && greatest <= latest => {
                     Greatest { timestamp: greatest, index: walked.timestamp_max_index }
                 }
-                _ => check_timestamps(&self.header, payload, limits)?,
+                _ => examine(&self.header, payload, limits)?,
             };
         self.set_max_timestamp(greatest);
         Ok(())
@@ -261,24 +257,6 @@ impl<'a> ValidBatch<'a> {
         }
     }
 
-    /// Of a batch that is not walked, what its header claims must be acceptable.
-    fn check_claimed_timestamps(&self, limits: &Limits) -> Result<(), BatchError> {
-        let all_alike = self.header.timestamp_type() == TimestampType::LogAppendTime;
-        self.check_time(if all_alike { 0 } else { self.header.last_offset_delta }, limits)
-    }
-
-    /// The maximum that the header claims, as the time of the record `index`.
-    fn check_time(&self, index: i32, limits: &Limits) -> Result<(), BatchError> {
-        let (earliest, latest) = limits.timestamps();
-        let claimed = self.header.max_timestamp;
-        let accepted = claimed == Timestamp::NONE || (earliest..=latest).contains(&claimed.0);
-        if limits.timestamp_type == TimestampType::CreateTime && !accepted {
-            let (earliest, latest) = (Timestamp(earliest), Timestamp(latest));
-            return Err(BatchError::Timestamp { index, timestamp: claimed, earliest, latest });
-        }
-        Ok(())
-    }
-
     /// A producer's claim that the times are the broker's is dropped, as Kafka does.
     fn clear_broker_time(&mut self) {
         if self.header.timestamp_type() == TimestampType::LogAppendTime {
@@ -286,34 +264,6 @@ impl<'a> ValidBatch<'a> {
             self.header_stale = true;
         }
     }
-}
-
-/// The greatest timestamp of a batch and the first record that has it.
-struct Greatest {
-    timestamp: i64,
-    index: i32,
-}
-
-/// Looks at each timestamp where one may be out of bounds; that of a record without a time (-1) never is. Additions wrap,
-/// as they do in Kafka and its clients.
-#[cold]
-fn check_timestamps(header: &BatchHeader, payload: &[u8], limits: &Limits) -> Result<Greatest, BatchError> {
-    let (earliest, latest) = limits.timestamps();
-    let create_time = limits.timestamp_type == TimestampType::CreateTime;
-    let mut greatest = Greatest { timestamp: i64::MIN, index: 0 };
-    let mut reader = Reader::new(payload);
-    for index in 0..header.record_count {
-        let record = RawRecord::read(&mut reader).map_err(|what| BatchError::Record { index, what })?;
-        let timestamp = header.base_timestamp.0.wrapping_add(record.timestamp_delta);
-        if create_time && timestamp != Timestamp::NONE.0 && !(earliest..=latest).contains(&timestamp) {
-            let (earliest, latest) = (Timestamp(earliest), Timestamp(latest));
-            return Err(BatchError::Timestamp { index, timestamp: Timestamp(timestamp), earliest, latest });
-        }
-        if timestamp > greatest.timestamp {
-            greatest = Greatest { timestamp, index };
-        }
-    }
-    Ok(greatest)
 }
 
 /// Decompresses into memory that the thread keeps, so that a steady stream of batches allocates nothing here.
@@ -338,7 +288,7 @@ fn with_decompressed<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchBuilder, BatchErrorKind, records};
+    use crate::batch::{BatchBuilder, BatchErrorKind, RecordFault, records};
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -362,6 +312,11 @@ mod tests {
         validate(bytes, limits).expect_err("it must be refused")
     }
 
+    /// The records that are named.
+    fn rejected(bytes: &[u8], limits: &Limits) -> Vec<(i32, RecordFault)> {
+        refusal(bytes, limits).rejected_records().iter().map(|error| (error.index, error.fault)).collect()
+    }
+
     #[test]
     fn a_claim_that_the_times_are_the_brokers_is_dropped_or_refused() {
         for codec in Codec::ALL {
@@ -381,11 +336,13 @@ mod tests {
                 assert_eq!(stored[at::ATTRIBUTES..], sent[at::ATTRIBUTES..]);
                 // Every record has the greatest time then.
                 let old = forged(claiming.clone(), at::MAX_TIMESTAMP, &(NOW.0 - 1001).to_be_bytes());
-                assert!(matches!(refusal(&old, &limits), BatchError::Timestamp { index: 0, .. }));
+                let named = rejected(&old, &limits);
+                assert!(matches!(named[..], [(0, RecordFault::Timestamp { .. }), _, _, _, _]), "{named:?}");
                 let none = forged(claiming.clone(), at::MAX_TIMESTAMP, &(-1i64).to_be_bytes());
-                assert!(matches!(refusal(&none, &limits), BatchError::TimestampType));
+                let all: Vec<_> = (0..5).map(|index| (index, RecordFault::TimestampType)).collect();
+                assert_eq!(rejected(&none, &limits), all);
                 let limits = Limits { timestamp_type: TimestampType::LogAppendTime, ..limits };
-                assert!(matches!(refusal(&claiming, &limits), BatchError::TimestampType));
+                assert_eq!(rejected(&claiming, &limits), all);
             }
         }
     }
@@ -513,7 +470,8 @@ mod tests {
             builder.push(NOW, None, Some(b"value"), &[]);
             let batch = builder.build(Offset(0));
             let limits = Limits { keyed: true, ..Limits::new(NOW) };
-            assert_eq!(refusal(&batch, &limits), BatchError::NoKey { index: 5 });
+            assert_eq!(rejected(&batch, &limits), [(5, RecordFault::NoKey)]);
+            assert_eq!(refusal(&batch, &limits).kind(), BatchErrorKind::InvalidRecord);
             validate(&batch, &Limits::new(NOW)).expect("good elsewhere");
         }
     }
@@ -532,16 +490,54 @@ mod tests {
             validate(&batch(&good), &limits).expect("in bounds");
         }
         for bad in [NOW.0 - 1_001, NOW.0 + 101, 0, i64::MAX] {
-            let refused = refusal(&batch(&[-1, NOW.0, bad]), &limits);
-            assert!(
-                matches!(refused, BatchError::Timestamp { index: 2, timestamp, .. } if timestamp.0 == bad),
-                "{refused}"
-            );
+            let refused = rejected(&batch(&[bad, -1, NOW.0, bad]), &limits);
+            let fault = RecordFault::Timestamp {
+                timestamp: Timestamp(bad),
+                earliest: Timestamp(NOW.0 - 1_000),
+                latest: Timestamp(NOW.0 + 100),
+            };
+            assert_eq!(refused, [(0, fault), (3, fault)]);
             let late = Limits { timestamp_type: TimestampType::LogAppendTime, ..limits.clone() };
             validate(&batch(&[-1, NOW.0, bad]), &late).expect("the broker's time counts");
         }
         let refused = refusal(&batch(&[i64::MIN]), &Limits::new(NOW));
         assert_eq!(refused.kind(), BatchErrorKind::InvalidTimestamp);
+    }
+
+    #[test]
+    fn every_record_that_is_refused_is_named_and_a_bad_time_says_what_for() {
+        let limits = Limits { keyed: true, ..Limits::new(NOW) };
+        let late = Timestamp(NOW.0 + 2 * TIMESTAMP_AFTER_MAX_MS_DEFAULT);
+        for codec in Codec::ALL {
+            let mut builder = BatchBuilder::new(codec);
+            for (time, key) in [(NOW, None), (NOW, Some(&b"k"[..])), (late, None), (late, Some(b"k")), (NOW, None)] {
+                builder.push(time, key, Some(b"value"), &[]);
+            }
+            let batch = builder.build(Offset(0));
+            let named = rejected(&batch, &limits);
+            assert_eq!(named.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2, 3, 4], "{codec}");
+            let keyless = named.iter().filter(|(_, fault)| *fault == RecordFault::NoKey).count();
+            assert_eq!((keyless, refusal(&batch, &limits).kind()), (3, BatchErrorKind::InvalidTimestamp), "{codec}");
+            // A record that cannot be read is worse than any that is read.
+            let cut = forged(batch, at::RECORD_COUNT, &6i32.to_be_bytes());
+            let cut = forged(cut, at::LAST_OFFSET_DELTA, &5i32.to_be_bytes());
+            assert!(matches!(refusal(&cut, &limits), BatchError::Record { index: 5, .. }), "{codec}");
+        }
+    }
+
+    #[test]
+    fn of_records_that_decompress_to_many_times_their_size_only_some_are_named() {
+        for (codec, count) in [(Codec::None, 10_000), (Codec::Zstd, 10_000)] {
+            let mut builder = BatchBuilder::new(codec);
+            for _ in 0..count {
+                builder.push(NOW, None, None, &[]);
+            }
+            let batch = builder.build(Offset(0));
+            let refused = refusal(&batch, &Limits { keyed: true, ..Limits::new(NOW) });
+            let expected = if codec == Codec::None { count } else { batch.len() / 7 };
+            assert_eq!(refused.rejected_records().len(), expected, "{codec}");
+            assert!(refused.to_string().contains("10000 records"), "{refused}");
+        }
     }
 
     #[test]

@@ -28,20 +28,24 @@ pub(crate) struct Walked {
     pub(crate) timestamp_delta_max: i64,
     /// The first record that has it.
     pub(crate) timestamp_max_index: i32,
+    /// Whether every record has a key.
+    pub(crate) keyed: bool,
 }
 
-/// Checks that `payload` is exactly `count` records, with offset deltas 0, 1, 2 …, each with a key where `keyed`.
-/// `count` is positive.
-pub(crate) fn walk(payload: &[u8], count: i32, keyed: bool) -> Result<Walked, BatchError> {
+/// Checks that `payload` is exactly `count` records, with offset deltas 0, 1, 2 …. `count` is positive.
+pub(crate) fn walk(payload: &[u8], count: i32) -> Result<Walked, BatchError> {
     assert!(count > 0, "{count} records to walk");
-    let mut walked = Walked { timestamp_delta_min: i64::MAX, timestamp_delta_max: i64::MIN, timestamp_max_index: 0 };
+    let mut walked =
+        Walked { timestamp_delta_min: i64::MAX, timestamp_delta_max: i64::MIN, timestamp_max_index: 0, keyed: true };
     let (mut position, mut index) = (0, 0);
     let (mut size, mut streak, mut streak_wanted) = (0, 0, STREAK);
     while index < count {
         let step = match fast_step(payload, position, index) {
-            Some(step) if step.keyed || !keyed => step,
-            _ => careful_step(payload, position, index, keyed)?,
+            Some(step) => step,
+            None => careful_step(payload, position, index)?,
         };
+        // Those of a run have a key if the one before them has.
+        walked.keyed &= step.keyed;
         walked.see(step.timestamp_delta, index);
         streak = if step.end - position == size { streak + 1 } else { 1 };
         size = step.end - position;
@@ -155,14 +159,11 @@ fn length_of(raw: u32) -> Option<usize> {
 
 #[cold]
 #[inline(never)]
-fn careful_step(payload: &[u8], position: usize, index: i32, keyed: bool) -> Result<Step, BatchError> {
+fn careful_step(payload: &[u8], position: usize, index: i32) -> Result<Step, BatchError> {
     let mut reader = Reader::new(&payload[position..]);
     let record = RawRecord::read(&mut reader).map_err(|what| BatchError::Record { index, what })?;
     if record.offset_delta != index {
         return Err(BatchError::OffsetDelta { index, offset_delta: record.offset_delta });
-    }
-    if keyed && record.key.is_none() {
-        return Err(BatchError::NoKey { index });
     }
     let end = payload.len() - reader.rest().len();
     Ok(Step { end, timestamp_delta: record.timestamp_delta, keyed: record.key.is_some() })

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use corelog_engine::batch::{BatchError, BatchHeader, Codec, Origin};
+use corelog_engine::batch::{BatchError, BatchHeader, Codec, Origin, RecordError};
 use corelog_engine::io::Instant;
 use corelog_engine::log::Appended;
 use corelog_engine::shard::{AppendOptions, ShardId};
@@ -29,6 +29,8 @@ use crate::protocol::{ErrorCode, Text};
 const ZSTD_VERSION: i16 = 7;
 /// The first version with topic ids.
 const IDS_VERSION: i16 = 13;
+/// The records of one request that a shard names as refused, about 10 MB of answer; producers fail the others of a batch too.
+const RECORD_ERRORS_MAX: usize = 100_000;
 /// What tools that write to the broker's own topics call themselves (Kafka's `AdminUtils.ADMIN_CLIENT_ID`).
 const ADMIN_CLIENT: &str = "__admin_client";
 
@@ -153,6 +155,7 @@ async fn append_here(server: Rc<ShardServer>, appends: Vec<Append>, acks: Acks, 
     let deadline = server.io.now() + wait;
     let mut outcomes = Vec::with_capacity(appends.len());
     let mut waiting = Vec::with_capacity(appends.len());
+    let mut record_errors = 0;
     for Append { place, led, batch } in appends {
         let index = led.name.partition;
         let appended = append(&server, &led, &batch, acks);
@@ -169,7 +172,12 @@ async fn append_here(server: Rc<ShardServer>, appends: Vec<Append>, acks: Acks, 
                 outcomes.push((place, succeeded(index, &appended)));
                 waiting.push((led, appended));
             }
-            Err(answer) => outcomes.push((place, answer)),
+            Err(mut answer) => {
+                answer.record_errors.truncate(RECORD_ERRORS_MAX - record_errors);
+                answer.record_errors.shrink_to_fit();
+                record_errors += answer.record_errors.len();
+                outcomes.push((place, answer));
+            }
         }
     }
     if acks == Acks::None {
@@ -269,20 +277,21 @@ fn succeeded(index: i32, appended: &Appended) -> PartitionProduceResponse {
 }
 
 fn failed(index: i32, error: &Error) -> PartitionProduceResponse {
-    let record = match error {
-        Error::Batch(error) => error.record_index(),
-        _ => None,
+    let records = match error {
+        Error::Batch(error) => error.rejected_records(),
+        _ => &[],
     };
-    let record_errors = record.map(|batch_index| BatchIndexAndErrorMessage {
-        batch_index,
-        batch_index_error_message: Some(Text::from(error.to_string())),
-    });
     PartitionProduceResponse {
         index,
         error_code: errors::code(error),
         base_offset: -1,
-        record_errors: record_errors.into_iter().collect(),
+        record_errors: records.iter().map(record_error).collect(),
         error_message: Some(Text::from(error.to_string())),
         ..Default::default()
     }
+}
+
+fn record_error(RecordError { index, fault }: &RecordError) -> BatchIndexAndErrorMessage {
+    let message = Text::from(format!("the record {fault}"));
+    BatchIndexAndErrorMessage { batch_index: *index, batch_index_error_message: Some(message) }
 }

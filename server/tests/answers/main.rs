@@ -25,13 +25,6 @@ use support::{Client, TestBroker};
 pub const DEVIATIONS: &[(&str, &str)] = &[
     ("Produce v12 bytes behind it", "Kafka drops them without a word; a batch that is not what it claims is refused"),
     ("Produce v12 a codec that is none", "Kafka fails with UNKNOWN_SERVER_ERROR"),
-    ("Produce v12 no key where it is needed", "Kafka names every record, we the first; the client fails all of them"),
-    ("Produce v12 no key where it is needed, and deleted too", "the same"),
-    ("Produce v12 the broker's timestamps that are none", "the same"),
-    ("Produce v12 the broker's timestamps that are older", "the same"),
-    ("Produce v12 the broker's timestamps that are older, compressed", "the same"),
-    ("Produce v12 the broker's timestamps for the broker's", "the same"),
-    ("Produce v12 the broker's timestamps for the broker's, compressed", "the same"),
     ("Produce v12 null", "Kafka fails and closes the connection"),
     ("Fetch v12 an isolation level that is none", "Kafka fails with UNKNOWN_SERVER_ERROR; here it is the lower level"),
     ("IncrementalAlterConfigs v1 an operation that is none", "Kafka fails with UNKNOWN_SERVER_ERROR"),

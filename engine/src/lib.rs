@@ -12,6 +12,7 @@
 
 pub mod batch;
 pub mod checksum;
+pub mod compaction;
 pub mod error;
 pub mod inspect;
 pub mod io;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelog_engine::log::LogConfig;
-use corelog_engine::shard::ShardId;
+use corelog_engine::shard::{CleanerConfig, ShardId};
 use corelog_engine::{Epoch, Error, Offset, Result, TopicId, TopicPartition};
 use corelog_replication::metadata::record::{Endpoint, Partition, ProducerIds, Topic};
 use corelog_replication::metadata::{
@@ -129,10 +129,6 @@ impl ShardServer {
                 MetadataRecord::Partition(partition) => drop(touched.insert(partition.topic)),
                 MetadataRecord::PartitionChange(change) => drop(touched.insert(change.topic)),
                 MetadataRecord::Config(config) if config.resource == ResourceType::Topic => {
-                    let value = config.value.as_deref().unwrap_or_default();
-                    if &*config.key == "cleanup.policy" && value.contains("compact") {
-                        tracing::warn!(topic = %config.name, value, "there is no compaction yet: the topic keeps every record");
-                    }
                     touched.extend(after.topic(&config.name).map(|topic| topic.id));
                 }
                 // The broker's settings give topics their defaults.
@@ -147,6 +143,11 @@ impl ShardServer {
             }
         }
         let topics: Vec<_> = touched.iter().filter_map(|id| after.topic_by_id(*id)).collect();
+        if Dynamic::of(before, self.broker.node).cluster != Dynamic::of(after, self.broker.node).cluster
+            || Dynamic::of(before, self.broker.node).broker != Dynamic::of(after, self.broker.node).broker
+        {
+            self.configure_cleaners(after).await;
+        }
         self.lead(after, topics.into_iter()).await;
         // Published before anything is deleted, so that nobody is told of a partition that is gone, and after everything
         // is created, so that whoever is told of one finds it.
@@ -203,6 +204,18 @@ impl ShardServer {
             if *name.topic == *OFFSETS_TOPIC {
                 server.groups.host(&server, &name, id);
             }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Tells every shard the settings of compaction.
+    async fn configure_cleaners(self: &Rc<Self>, image: &ClusterImage) {
+        let shards = self.broker.store.shards();
+        let config = self.broker.settings.cleaner(Dynamic::of(image, self.broker.node), shards);
+        let work: ByShard<CleanerConfig> = (0..shards).map(|shard| (ShardId(shard), vec![config])).collect();
+        self.each_shard(work, |server, config| async move {
+            server.shard.configure_cleaner(config);
             Ok(())
         })
         .await;
@@ -279,6 +292,7 @@ impl ShardServer {
         let Decision { records, reply } = decide_register_broker(&image, &registration);
         reply.map_err(|error| Error::Setting { name: "node.id".into(), reason: error.message })?;
         self.commit(&mut image, &records).await?;
+        self.configure_cleaners(&image).await;
         self.lead(&image, image.topics().into_iter()).await;
         self.broker.publish(Arc::new(image.clone()));
         Ok(())

@@ -23,7 +23,11 @@ pub(crate) fn resolve(defaults: &TopicDefaults, topic: &str, overrides: Option<&
 pub(crate) fn log_config(settings: &Settings, dynamic: Dynamic<'_>, topic: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: topic.segment_bytes,
-        segment_ms: topic.segment_ms,
+        // What may not stay uncompacted for longer has to be in a complete segment by then (`LogConfig.maxSegmentMs` of Kafka).
+        segment_ms: match topic.cleanup.compact {
+            true => topic.segment_ms.min(topic.max_compaction_lag_ms),
+            false => topic.segment_ms,
+        },
         segment_jitter_ms: topic.segment_jitter_ms,
         index_interval_bytes: topic.index_interval_bytes,
         segment_index_bytes: topic.segment_index_bytes,
@@ -35,6 +39,10 @@ pub(crate) fn log_config(settings: &Settings, dynamic: Dynamic<'_>, topic: &Topi
             (false, true) => CleanupPolicy::Compact,
             (false, false) => CleanupPolicy::Keep,
         },
+        min_cleanable_ppm: topic.min_cleanable_ppm,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        delete_retention_ms: topic.delete_retention_ms,
         flush_messages: topic.flush_messages,
         flush_ms: topic.flush_ms,
         max_batch_bytes: topic.batch_bytes_max,

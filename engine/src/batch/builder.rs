@@ -201,6 +201,23 @@ impl BatchBuilder {
     }
 }
 
+/// The batch that stands for one whose records are all gone: its range, producer, epoch and greatest timestamp, as Kafka's
+/// `DefaultRecordBatch.writeEmptyHeader` has them.
+pub fn emptied(header: &BatchHeader) -> Vec<u8> {
+    let kept = Attributes::LOG_APPEND_TIME | Attributes::TRANSACTIONAL | Attributes::CONTROL;
+    let empty = BatchHeader {
+        length: (HEADER_BYTES - LENGTH_OVERHEAD) as i32,
+        attributes: Attributes(header.attributes.0 & kept),
+        base_timestamp: Timestamp::NONE,
+        record_count: 0,
+        ..*header
+    };
+    let mut batch = empty.encode().to_vec();
+    let crc = crc32c(&batch[at::ATTRIBUTES..]);
+    header::put(&mut batch, at::CRC, crc.to_be_bytes());
+    batch
+}
+
 fn nullable_size(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| varint::size(bytes.len() as i64) + bytes.len())
 }

@@ -19,7 +19,7 @@ mod validate;
 mod varint;
 mod walk;
 
-pub use builder::BatchBuilder;
+pub use builder::{BatchBuilder, emptied};
 pub use codec::Codec;
 pub use error::{BatchError, BatchErrorKind};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, TimestampType};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::batch::{BatchHeader, OUTPUT_BYTES_MAX, records, verify_crc};
 use crate::error::{Error, Result};
+use crate::inspect::compacted::{Swap, has_gaps};
 use crate::inspect::recovered::Recovered;
 use crate::inspect::segment::{SegmentBatches, SegmentContents};
 use crate::journal::ring::decode_header;
@@ -198,6 +199,8 @@ pub struct PartitionContents {
     /// Files of segments behind the durable end, which nothing is believed of, and of those before the log's start, which may be
     /// removed in any order.
     pub ignored: Vec<PathBuf>,
+    /// Whether offsets may be missing, as compaction leaves it.
+    pub has_gaps: bool,
     /// The leader epochs.
     pub epochs: LeaderEpochs,
     /// What does not fit together between checkpoint and journal.
@@ -212,6 +215,9 @@ impl PartitionContents {
         recovered: Option<&Recovered>,
     ) -> Result<PartitionContents> {
         let mut bases: Vec<Offset> = list(&dir)?.iter().filter_map(|(name, _)| segment_base(name)).collect();
+        let (swaps, damaged) = Swap::all(&dir)?;
+        bases.retain(|base| !swaps.iter().any(|swap| swap.covers(*base)));
+        bases.extend(swaps.iter().map(|swap| swap.base));
         bases.extend(recovered.iter().flat_map(|recovered| recovered.rolled.keys().chain([&recovered.segment])));
         bases.sort_unstable();
         bases.dedup();
@@ -225,12 +231,15 @@ impl PartitionContents {
             end: recovered.map(|recovered| recovered.next_offset),
             segments: Vec::new(),
             ignored: Vec::new(),
+            has_gaps: has_gaps(&dir, name)?,
             epochs: LeaderEpochs::new(),
             problems: recovered.map(|recovered| recovered.problems.clone()).unwrap_or_default(),
             dir,
         };
+        contents.problems.extend(damaged);
         for (place, base) in bases.iter().copied().enumerate() {
-            let path = contents.dir.join(format!("{:020}.log", base.0));
+            let swap = swaps.iter().find(|swap| swap.base == base);
+            let path = swap.map_or_else(|| contents.dir.join(format!("{:020}.log", base.0)), |swap| swap.path.clone());
             let end = bases.get(place + 1).copied();
             match recovered {
                 Some(recovered) if !recovered.has_segment(base, end) => contents.ignored.push(path),

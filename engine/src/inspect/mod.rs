@@ -3,6 +3,7 @@
 //! They read with plain buffered files, change nothing, and share with the store only the decoders of its formats and the rule
 //! by which journal groups are believed, so that a fault in the store's own I/O cannot hide itself here.
 
+mod compacted;
 pub mod contents;
 pub mod dump;
 mod recovered;

@@ -35,6 +35,14 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// `cleanup.policy`.
     pub cleanup_policy: CleanupPolicy,
+    /// `min.cleanable.dirty.ratio` in millionths: a log whose share of uncompacted bytes is above this is compacted.
+    pub min_cleanable_ppm: u32,
+    /// `min.compaction.lag.ms`: how long a record stays uncompacted at least.
+    pub min_compaction_lag_ms: u64,
+    /// `max.compaction.lag.ms`: how long one stays so at most, once its segment is complete.
+    pub max_compaction_lag_ms: u64,
+    /// `delete.retention.ms`: how long a tombstone stays after the compaction that first saw it.
+    pub delete_retention_ms: u64,
     /// `flush.messages`: this many records may be unflushed; 1 means that acknowledged is on stable storage.
     pub flush_messages: u64,
     /// `flush.ms`: the longest time that a record stays unflushed; `None` leaves it to the checkpoint.
@@ -68,6 +76,10 @@ impl Default for LogConfig {
             retention_ms: Some(7 * 24 * 3600 * 1000),
             retention_bytes: None,
             cleanup_policy: CleanupPolicy::Delete,
+            min_cleanable_ppm: 500_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX as u64,
+            delete_retention_ms: 24 * 3600 * 1000,
             flush_messages: 1,
             flush_ms: None,
             max_batch_bytes: (1 << 20) + 12,

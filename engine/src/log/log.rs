@@ -575,6 +575,23 @@ impl Log {
         Some(self.sealed[place].clone())
     }
 
+    /// Whether all of these are complete segments of the log still.
+    pub fn has_sealed<'a>(&self, segments: impl IntoIterator<Item = &'a Rc<SealedSegment>>) -> bool {
+        let has = |segment: &Rc<SealedSegment>| {
+            let place = self.sealed.binary_search_by_key(&segment.base, |other| other.base);
+            place.is_ok_and(|place| Rc::ptr_eq(&self.sealed[place], segment))
+        };
+        segments.into_iter().all(has)
+    }
+
+    /// Puts one complete segment in the place of `count` from the one at `base` on, which it begins with and all of which it covers.
+    pub fn replace_sealed(&mut self, base: Offset, count: usize, segment: Rc<SealedSegment>) {
+        let place = self.sealed.binary_search_by_key(&base, |other| other.base).expect("it is a segment of the log");
+        assert_eq!(segment.base, base, "a compacted segment begins where the first of those it is made of does");
+        self.sealed.drain(place + 1..place + count);
+        self.sealed[place] = segment;
+    }
+
     /// The first segment whose base is not before `base`.
     pub fn segment_from(&self, base: Offset) -> Option<Offset> {
         let sealed = self.sealed.partition_point(|segment| segment.base < base);

@@ -1,6 +1,6 @@
 //! A segment that is complete: its file has exactly its bytes and never changes again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::log::segment_file::SegmentFile;
@@ -14,6 +14,8 @@ pub struct SealedSegment {
     /// Its file.
     pub file: Rc<SegmentFile>,
     facts: RefCell<Facts>,
+    index_turn: tokio::sync::Mutex<()>,
+    is_replaced: Cell<bool>,
 }
 
 #[derive(Clone, Default)]
@@ -26,13 +28,33 @@ struct Facts {
 impl SealedSegment {
     /// A segment found in the directory.
     pub fn found(base: Offset, file: Rc<SegmentFile>) -> SealedSegment {
-        SealedSegment { base, file, facts: RefCell::default() }
+        SealedSegment::new(base, file, Facts::default())
     }
 
     /// A segment just sealed.
     pub fn sealed(base: Offset, file: Rc<SegmentFile>, size: Position, max_timestamp: Timestamp) -> SealedSegment {
         let facts = Facts { size: Some(size), max_timestamp: Some(max_timestamp), index: None };
-        SealedSegment { base, file, facts: RefCell::new(facts) }
+        SealedSegment::new(base, file, facts)
+    }
+
+    fn new(base: Offset, file: Rc<SegmentFile>, facts: Facts) -> SealedSegment {
+        let (facts, index_turn, is_replaced) = (RefCell::new(facts), tokio::sync::Mutex::new(()), Cell::new(false));
+        SealedSegment { base, file, facts, index_turn, is_replaced }
+    }
+
+    /// Held by whoever reads or writes its index files.
+    pub fn index_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.index_turn
+    }
+
+    /// Another is about to take its name: what is found under it from now on is not its own. Its file is open and its size known.
+    pub fn replace(&self) {
+        self.is_replaced.set(true);
+    }
+
+    /// Whether its name is another's.
+    pub fn is_replaced(&self) -> bool {
+        self.is_replaced.get()
     }
 
     /// The file's length, where it is known.

@@ -332,6 +332,7 @@ impl Shard {
     fn apply_checkpoint(self: &Rc<Self>, taken: &Taken) {
         let partition = &taken.partition;
         partition.checkpointed.set(true);
+        partition.checkpointed_segment.set(Some(taken.segment));
         let mut log = partition.log.borrow_mut();
         let before = log.offsets().flushed;
         if let Some(segment) = log.open_segment_mut(taken.segment) {

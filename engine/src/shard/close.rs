@@ -41,6 +41,9 @@ impl Shard {
             self.io.sleep(Duration::from_micros(200)).await;
         }
         self.failed()?;
+        // A compaction that is under way ends before its next batch, or with the segments that it is putting in place.
+        drop(self.cleaning.lock().await);
+        self.failed()?;
         let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
         self.close_partitions(&all).await?;
         each(&all, async |partition| self.discard_prepared(partition).await).await?;

@@ -2,6 +2,26 @@
 
 use std::path::PathBuf;
 
+/// The settings of compaction, which may change while the store is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`.
+    pub enabled: bool,
+    /// `log.cleaner.backoff.ms`: how long the cleaner sleeps where nothing is to be done.
+    pub backoff_ms: u64,
+    /// Memory for the keys of one log, per shard, in bytes: its part of `log.cleaner.dedupe.buffer.size`. A log with more keys is
+    /// compacted in parts.
+    pub dedupe_bytes: usize,
+    /// Bytes that each shard's cleaner reads and writes in a second: its part of `log.cleaner.io.max.bytes.per.second`.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Default for CleanerConfig {
+    fn default() -> CleanerConfig {
+        CleanerConfig { enabled: true, backoff_ms: 15_000, dedupe_bytes: 128 << 20, bytes_per_second: None }
+    }
+}
+
 /// The settings of a store; [`StoreConfig::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -23,6 +43,8 @@ pub struct StoreConfig {
     pub recycle_bytes: u64,
     /// How often retention looks, in milliseconds (`log.retention.check.interval.ms`).
     pub retention_check_ms: u64,
+    /// Compaction, until [`Shard::configure_cleaner`](crate::Shard::configure_cleaner) says something else.
+    pub cleaner: CleanerConfig,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_expiry_check_ms: u64,
     /// A durable append of at least so many pending bytes goes straight to its segment.
@@ -54,6 +76,7 @@ impl StoreConfig {
             checkpoint_interval_ms: 5_000,
             recycle_bytes: 4 << 30,
             retention_check_ms: 300_000,
+            cleaner: CleanerConfig::default(),
             producer_expiry_check_ms: 600_000,
             direct_bytes_min: 256 << 10,
             write_bytes: 1 << 20,

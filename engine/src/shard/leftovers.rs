@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::io::Io;
+use crate::io::{DirEntry, Io};
 use crate::log::{PreparedFile, segment_base_of};
 use crate::shard::producer_files::snapshot_offset;
 use crate::types::{Offset, TopicId, TopicPartition};
@@ -22,18 +22,19 @@ pub(super) fn deleted_dir_name(name: &TopicPartition, topic_id: TopicId) -> Stri
     format!("{name}.{}{DELETED_SUFFIX}", topic_id.0.simple())
 }
 
-/// The bases of the complete segments of a log from `start` to `end` whose newest segment is `newest`; the files of all other segments
-/// are removed, and snapshots that are neither at a segment's base nor at the end, where a clean shutdown leaves one.
+/// The files `names` of all segments that are none of a log from `start` to `end` whose newest segment is `newest` are removed, and
+/// snapshots that are neither at a segment's base nor at the end, where a clean shutdown leaves one.
 pub(super) async fn remove_leftovers(
     io: &Io,
     dir: &Path,
+    names: &[DirEntry],
     start: Offset,
     newest: Offset,
     end: Offset,
-) -> Result<Vec<Offset>> {
-    let (sealed, dead) = segments(io, dir, start, newest).await?;
+) -> Result<()> {
+    let (sealed, dead) = segments(names, start, newest);
     let mut removed = false;
-    for entry in io.list_dir(dir).await? {
+    for entry in names {
         if entry.name == PreparedFile::NAME {
             // Of a rename that a power cut tore a segment may have both names: it is never given out again.
             io.remove_file(&dir.join(&entry.name)).await?;
@@ -54,19 +55,19 @@ pub(super) async fn remove_leftovers(
         // Were one to come back after a power cut, it could be under the name of a segment that was begun meanwhile.
         io.sync_dir(dir).await?;
     }
-    Ok(sealed)
+    Ok(())
 }
 
-/// The bases of the segments before `newest`: those that a log from `start` on needs, and those it does not.
-pub(super) async fn segments(io: &Io, dir: &Path, start: Offset, newest: Offset) -> Result<(Vec<Offset>, Vec<Offset>)> {
-    let names = io.list_dir(dir).await?;
+/// The bases of the segments before `newest` in a directory with these names: those that a log from `start` on needs, and those it
+/// does not.
+pub(super) fn segments(names: &[DirEntry], start: Offset, newest: Offset) -> (Vec<Offset>, Vec<Offset>) {
     let mut bases: Vec<Offset> = names.iter().filter_map(|entry| segment_base_of(&entry.name)).collect();
     bases.retain(|base| *base < newest);
     bases.sort_unstable();
     let ends = bases.iter().skip(1).copied().chain([newest]);
     let dead = bases.iter().zip(ends).take_while(|(_, end)| *end <= start).count();
     let sealed = bases.split_off(dead);
-    Ok((sealed, bases))
+    (sealed, bases)
 }
 
 /// Removes the index files of a segment that are not of all its batches; they are made anew when they are first needed.

@@ -80,6 +80,14 @@ pub struct Metrics {
     pub bytes_read_file: Counter,
     /// Reads whose bytes were already under way or there when asked for.
     pub read_ahead_hits: Counter,
+    /// Logs compacted.
+    pub compactions: Counter,
+    /// Compactions that ended with an error.
+    pub compactions_failed: Counter,
+    /// Bytes of segments before they were compacted.
+    pub compaction_bytes_before: Counter,
+    /// Bytes of them afterwards.
+    pub compaction_bytes_after: Counter,
     /// Damaged batches found by readers.
     pub damaged: Counter,
 }

@@ -2,9 +2,11 @@
 //!
 //! [`Store`] is the handle from outside; a [`Shard`] lives on its own thread. An append goes through `shard` (validate, assign, copy),
 //! `flusher` (group commit), `writer` (the segment behind it); `checkpointer` frees the journal, `recovery` reads it; `reader` serves
-//! memory and files.
+//! memory and files. `retention` drops old segments; `cleaner` finds what to compact, `clean` does it, `swap` puts it in place.
 
 mod checkpointer;
+mod clean;
+mod cleaner;
 mod close;
 mod config;
 mod flusher;
@@ -24,12 +26,14 @@ mod segment_scan;
 #[allow(clippy::module_inception, reason = "a shard is what this folder is about")]
 mod shard;
 mod store;
+mod swap;
 mod sync_many;
 mod time_lookup;
 mod waiters;
 mod writer;
 
-pub use config::StoreConfig;
+pub use clean::Compacted;
+pub use config::{CleanerConfig, StoreConfig};
 pub use metrics::{Counter, HISTOGRAM_BOUNDS_US, Histogram, Metrics};
 pub use reader::{ReadBatches, ReadRequest, ReadUpTo};
 pub use recycler::RECYCLED_PREFIX;

@@ -68,6 +68,16 @@ pub struct Partition {
     being_cut: Cell<bool>,
     /// How often the log was cut.
     cuts: Cell<u64>,
+    /// How often compaction replaced segments.
+    swaps: Cell<u64>,
+    /// Everything before this offset was compacted; none where nothing ever was, and then no offset is missing.
+    pub cleaned_to: Cell<Option<Offset>>,
+    /// The newest segment as the last stored checkpoint has it: recovery may write to it and to those behind it, never before.
+    pub checkpointed_segment: Cell<Option<Offset>>,
+    /// Whether compaction found it damaged, or failed on it.
+    pub is_uncleanable: Cell<bool>,
+    /// Held while complete segments are replaced or cut off, so that none of them is removed meanwhile.
+    pub files: tokio::sync::Mutex<()>,
     /// What is recorded of it where it was found damaged: checkpoints carry that on.
     damaged: RefCell<Option<PartitionState>>,
 }
@@ -119,6 +129,11 @@ impl Partition {
             works: Cell::new(0),
             being_cut: Cell::new(false),
             cuts: Cell::new(0),
+            swaps: Cell::new(0),
+            cleaned_to: Cell::new(None),
+            checkpointed_segment: Cell::new(None),
+            is_uncleanable: Cell::new(false),
+            files: tokio::sync::Mutex::new(()),
             damaged: RefCell::new(None),
         }
     }
@@ -251,8 +266,24 @@ impl Partition {
         self.cuts.set(self.cuts.get() + 1);
     }
 
-    /// How often the log was cut: what was read before one is not to be kept after it.
+    /// How often the log was cut.
     pub fn cuts(&self) -> u64 {
         self.cuts.get()
+    }
+
+    /// Compaction replaced segments: forgets where readers were in them.
+    pub fn was_compacted(&self) {
+        *self.streams.borrow_mut() = ReadStreams::default();
+        self.swaps.set(self.swaps.get() + 1);
+    }
+
+    /// How often places in segments came to mean something else: what was read before that is not to be kept after it.
+    pub fn upheavals(&self) -> u64 {
+        self.cuts.get() + self.swaps.get()
+    }
+
+    /// Whether offsets may be missing in it, as compaction leaves it.
+    pub fn has_gaps(&self) -> bool {
+        self.cleaned_to.get().is_some() || self.log.borrow().config().is_compacted()
     }
 }

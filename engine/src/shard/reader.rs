@@ -170,6 +170,10 @@ impl Shard {
             end += bytes;
             next_offset = header.next_offset();
         }
+        if end == tail.end() && end == position && base == log.active().base() {
+            // Compaction left nothing from there on, and then the log was cut.
+            next_offset = offsets.end;
+        }
         if end == tail.end() && base != log.active().base() {
             // The next batch is the first of the next segment.
             let segment = log.segment_after(base).expect("a rolled segment is followed by another");
@@ -190,7 +194,8 @@ impl Shard {
     ) -> Result<ReadBatches> {
         let _work = partition.work();
         let place = partition.log.borrow().place(request.from);
-        let has_gaps = partition.log.borrow().config().is_compacted();
+        let (has_gaps, upheavals) = (partition.has_gaps(), partition.upheavals());
+        let mut sealed = None;
         let (base, file, mut source) = match place {
             Place::Memory(..) => {
                 // It came into memory's reach meanwhile.
@@ -206,21 +211,23 @@ impl Shard {
                 (base, segment.file().clone(), Source { file_end: written, memory, end, attached: false, has_gaps })
             }
             Place::Sealed(base) => {
-                let sealed = partition.log.borrow().sealed_segment(base).expect("just placed");
-                let end = self.sealed_size(&sealed).await?;
-                (
-                    base,
-                    sealed.file.clone(),
-                    Source { file_end: end, memory: Slices::new(), end, attached: false, has_gaps },
-                )
+                let found = partition.log.borrow().sealed_segment(base).expect("just placed");
+                let end = self.sealed_size(&found).await?;
+                let file = found.file.clone();
+                sealed = Some(found);
+                (base, file, Source { file_end: end, memory: Slices::new(), end, attached: false, has_gaps })
             }
         };
-        let cuts = partition.cuts();
         let open = file.readable(&self.io).await?;
-        let kept = partition.streams.borrow_mut().take(base, request.from);
+        // A segment that was replaced meanwhile is read to the end; the streams are of the one in its place.
+        let is_current = partition.upheavals() == upheavals;
+        let kept = is_current.then(|| partition.streams.borrow_mut().take(base, request.from)).flatten();
         let mut stream = match kept {
             Some(stream) => stream,
-            None => ReadStream::new(base, self.file_position(partition, base, request.from).await?),
+            None => {
+                let position = self.file_position(partition, sealed.as_ref(), base, request.from).await?;
+                ReadStream::new(base, position)
+            }
         };
         if stream.is_ahead() {
             self.metrics.read_ahead_hits.add(1);
@@ -230,7 +237,25 @@ impl Shard {
             stream.detach(source.file_end);
         }
         match &read {
-            Ok(read) if read.bytes > 0 && partition.cuts() == cuts => partition.streams.borrow_mut().keep(stream),
+            Ok(read) if read.bytes > 0 => {
+                if partition.upheavals() == upheavals {
+                    partition.streams.borrow_mut().keep(stream);
+                }
+            }
+            // Compaction by others may leave a segment without its last offsets.
+            Ok(_) if sealed.is_some() && has_gaps && stream.position >= source.end => {
+                let next = match partition.upheavals() == upheavals {
+                    true => partition.log.borrow().segment_after(base).filter(|next| *next > request.from),
+                    false => Some(request.from),
+                };
+                if let Some(from) = next {
+                    return Box::pin(self.read_from(partition, ReadRequest { from, ..*request })).await;
+                }
+            }
+            // The same at the end of a log that was cut.
+            Ok(_) if has_gaps && stream.position >= source.end => {
+                return Ok(ReadBatches::empty(offsets.end, offsets));
+            }
             Ok(_) => {}
             Err(error) => {
                 if matches!(error, Error::Corrupt { .. }) {
@@ -391,15 +416,15 @@ impl Shard {
     async fn file_position(
         self: &Rc<Self>,
         partition: &Rc<Partition>,
+        sealed: Option<&Rc<SealedSegment>>,
         base: Offset,
         offset: Offset,
     ) -> Result<Position> {
         if offset == base {
             return Ok(Position::ZERO);
         }
-        let sealed = partition.log.borrow().sealed_segment(base);
         if let Some(sealed) = sealed {
-            return Ok(self.sealed_index(&sealed).await?.position_for(offset));
+            return Ok(self.sealed_index(sealed).await?.position_for(offset));
         }
         self.load_points(partition, base).await?;
         let log = partition.log.borrow();
@@ -412,7 +437,14 @@ impl Shard {
         if let Some(index) = sealed.index() {
             return Ok(index);
         }
+        let _turn = sealed.index_turn().lock().await;
+        if let Some(index) = sealed.index() {
+            return Ok(index);
+        }
         let size = self.sealed_size(sealed).await?;
+        if sealed.is_replaced() {
+            return Ok(Rc::new(self.scan_index(sealed, size).await?));
+        }
         let index = match self.stored_index(sealed, size).await {
             Ok(index) => index,
             Err(error) => {
@@ -440,6 +472,27 @@ impl Shard {
             held -= freed;
         }
         self.index_bytes.set(held);
+    }
+
+    /// Keeps a segment's new indexes, in memory and on disk.
+    pub(super) async fn store_new_index(&self, sealed: &Rc<SealedSegment>, index: SegmentIndex) {
+        let _turn = sealed.index_turn().lock().await;
+        let index = Rc::new(index);
+        self.keep_index(sealed, &index);
+        self.store_index(sealed, &index).await;
+    }
+
+    /// Lets the indexes of segments go that are no more.
+    pub(super) fn forget_indexes<'a>(&self, segments: impl IntoIterator<Item = &'a Rc<SealedSegment>>) {
+        let gone: Vec<_> = segments.into_iter().collect();
+        let mut freed = 0;
+        self.indexes.borrow_mut().retain(|(segment, bytes)| {
+            let is_gone = gone.iter().any(|other| Rc::ptr_eq(other, segment));
+            freed += if is_gone { *bytes } else { 0 };
+            !is_gone
+        });
+        self.index_bytes.set(self.index_bytes.get() - freed);
+        gone.iter().for_each(|segment| segment.set_index(None));
     }
 
     /// Puts an index that was made anew where it belongs. Where that fails the next reader makes it again.

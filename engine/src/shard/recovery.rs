@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::batch::{self, BatchHeader};
+use crate::compaction::{CLEANED_TO_FILE, CleanedTo};
 use crate::error::{Error, Result};
-use crate::io::{Io, OpenMode, Sync};
+use crate::io::{DirEntry, Io, OpenMode, Sync};
 use crate::journal::{
     Checkpoint, GROUPS_IN_FLIGHT_MAX, GroupHeader, IndexPoint, JournalMark, NotAGroup, OwnedEntry, PartitionKey,
     PartitionState, RECOVERED_SHARD, RING_START, read_journal,
@@ -26,6 +27,7 @@ use crate::shard::leftovers::{DELETED_SUFFIX, deleted_dir_name, remove_indexes, 
 use crate::shard::producer_files::{producers_at, snapshot_path, snapshots};
 use crate::shard::recycler::RECYCLED_PREFIX;
 use crate::shard::segment_scan::scan_file;
+use crate::shard::swap::heal;
 use crate::types::{BLOCK_BYTES, Epoch, Offset, Position, Timestamp, TopicPartition};
 
 /// Index entries made while replaying are this far apart.
@@ -59,6 +61,8 @@ pub(super) struct RecoveredPartition {
     pub(super) state: PartitionState,
     /// The bases of the segments before its newest.
     pub(super) sealed: Vec<Offset>,
+    /// How far it is compacted; none where it never was.
+    pub(super) cleaned_to: Option<Offset>,
     /// Why it serves no more.
     pub(super) failure: Option<Error>,
 }
@@ -749,7 +753,19 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
             failure.get_or_insert(Error::corrupt(&path, Some(Position(bytes)), what));
         }
     }
-    let (mut sealed, _) = segments(io, &partition_dir, state.start, state.segment).await?;
+    let names = io.list_dir(&partition_dir).await?;
+    let names = match &failure {
+        Some(_) => names,
+        None => match heal(io, &partition_dir, names).await {
+            Err(error @ Error::Corrupt { .. }) => {
+                failure = Some(error);
+                io.list_dir(&partition_dir).await?
+            }
+            healed => healed?,
+        },
+    };
+    let (sealed, _) = segments(&names, state.start, state.segment);
+    let cleaned_to = cleaned_to(io, &partition_dir, &names, &name).await?;
     if state.start < state.segment && sealed.first().is_none_or(|first| *first > state.start) {
         let what = format!("no segment holds the log's start at offset {}", state.start);
         failure.get_or_insert(Error::corrupt(&partition_dir, None, what));
@@ -763,9 +779,11 @@ async fn recovered_partition(io: &Io, dir: &Path, name: TopicPartition, replay: 
                 other => other.to_string(),
             });
         }
-        None => sealed = remove_leftovers(io, &partition_dir, state.start, state.segment, state.next_offset).await?,
+        None => {
+            remove_leftovers(io, &partition_dir, &names, state.start, state.segment, state.next_offset).await?;
+        }
     }
-    Ok(RecoveredPartition { name, state, sealed, failure })
+    Ok(RecoveredPartition { name, state, sealed, cleaned_to, failure })
 }
 
 /// The state of a log that has nothing before its start.
@@ -793,7 +811,8 @@ async fn import(
     generation: u64,
 ) -> Result<RecoveredPartition> {
     let partition_dir = dir.join(name.to_string());
-    let (mut sealed, _) = segments(io, &partition_dir, Offset::ZERO, Offset(i64::MAX)).await?;
+    let names = heal(io, &partition_dir, io.list_dir(&partition_dir).await?).await?;
+    let (mut sealed, _) = segments(&names, Offset::ZERO, Offset(i64::MAX));
     let newest = sealed.pop().unwrap_or(Offset::ZERO);
     let mut replay = Replay::unknown(&name, id, newest, generation);
     let path = partition_dir.join(segment_file_name(newest, "log"));
@@ -824,7 +843,34 @@ async fn import(
     if io.file_len(&epochs).await?.is_some() {
         replay.state.epochs = LeaderEpochs::decode(&epochs, &io.read_file(&epochs).await?)?.entries().to_vec();
     }
-    Ok(RecoveredPartition { name, state: replay.state, sealed, failure: None })
+    let mut cleaned_to = cleaned_to(io, &partition_dir, &names, &name).await?;
+    if cleaned_to.is_none()
+        && let Some(told) = kafkas_cleaned_to(io, dir, &name).await?
+    {
+        // Where Kafka compacted it offsets are missing, for as long as the partition lives.
+        io.replace_file(&partition_dir.join(CLEANED_TO_FILE), CleanedTo(told).encode(&name)).await?;
+        cleaned_to = Some(told);
+    }
+    Ok(RecoveredPartition { name, state: replay.state, sealed, cleaned_to, failure: None })
+}
+
+/// How far a partition whose directory has these names is compacted, by the file that says so. One that cannot be read says as much
+/// as its being there does.
+async fn cleaned_to(io: &Io, dir: &Path, names: &[DirEntry], name: &TopicPartition) -> Result<Option<Offset>> {
+    if !names.iter().any(|entry| entry.name == CLEANED_TO_FILE) {
+        return Ok(None);
+    }
+    let text = io.read_file(&dir.join(CLEANED_TO_FILE)).await?;
+    Ok(Some(CleanedTo::decode(name, &text).map_or(Offset::ZERO, |cleaned| cleaned.0)))
+}
+
+/// How far Kafka compacted a partition, by its `cleaner-offset-checkpoint`.
+async fn kafkas_cleaned_to(io: &Io, dir: &Path, name: &TopicPartition) -> Result<Option<Offset>> {
+    let path = dir.join(CLEANED_TO_FILE);
+    if io.file_len(&path).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(CleanedTo::decode(name, &io.read_file(&path).await?).map(|cleaned| cleaned.0))
 }
 
 /// The log's start by Kafka's `log-start-offset-checkpoint` ("0\n<count>\n<topic> <partition> <offset>\n…").

@@ -88,7 +88,7 @@ impl Shard {
     /// Where the log is to start so that nothing expired is left.
     async fn expired_before(&self, partition: &Rc<Partition>, config: &LogConfig, now: Timestamp) -> Result<Offset> {
         let _work = partition.work();
-        let mut start = partition.offsets().start;
+        let (mut start, upheavals) = (partition.offsets().start, partition.upheavals());
         let (sealed, sizes, open) = self.sizes(partition).await?;
         let mut total = sizes.iter().sum::<u64>() + open;
         for (segment, size) in sealed.iter().zip(sizes) {
@@ -106,6 +106,10 @@ impl Shard {
             };
             if !(by_size || by_time) || next > partition.offsets().high_watermark {
                 break;
+            }
+            if partition.upheavals() != upheavals {
+                // Where segments became one, the one behind an old one is not the one behind its records: the next time will do.
+                return Ok(partition.offsets().start);
             }
             total -= size;
             start = next;
@@ -180,7 +184,10 @@ impl Shard {
 
     /// Removes the files of the segments that lie before the log's start, after the delay that readers are given.
     pub(super) fn bury_dead(self: &Rc<Self>, partition: &Rc<Partition>) {
+        // Else who replaces segments calls this when that is done.
+        let Ok(files) = partition.files.try_lock() else { return };
         let dead = partition.log.borrow_mut().take_dead();
+        drop(files);
         if dead.is_empty() {
             return;
         }
@@ -228,6 +235,7 @@ impl Shard {
     pub async fn truncate(self: &Rc<Self>, name: &TopicPartition, end: Offset) -> Result<Offset> {
         let partition = self.partition(name)?;
         let (_cut, _work) = (partition.begin_cut()?, partition.work());
+        let files = partition.files.lock().await;
         let offsets = partition.offsets();
         if end >= offsets.end {
             return Ok(offsets.end);
@@ -241,6 +249,10 @@ impl Shard {
         let (end, removed) = loop {
             let (state, whole) = self.state_at(&partition, end).await?;
             let producers = self.producers_before(&partition, whole).await?;
+            if partition.cleaned_to.get().is_some_and(|to| to > whole) {
+                // What gets those offsets next is as dirty as any.
+                self.note_cleaned_to(&partition, whole).await?;
+            }
             // A checkpoint under way has taken the log as it was, and is to find it so when it ends.
             let _turn = self.checkpointing.lock().await;
             self.failed()?;
@@ -271,6 +283,8 @@ impl Shard {
         // None of them may come back under the name of what is appended from now on.
         self.io.sync_dir(&partition.dir).await?;
         self.moved(&partition);
+        drop(files);
+        self.bury_dead(&partition);
         Ok(end)
     }
 
@@ -330,12 +344,12 @@ impl Shard {
                 return Err(Error::Overloaded("the log changes too much to be cut".into()));
             };
             let file = file.readable(&self.io).await?;
-            let cut = cut_before(&self.io, base, &file, to, end).await?;
-            scanned = Some((scan_file(&self.io, base, &file, Position::ZERO, cut, false).await?, file));
+            let (cut, whole) = cut_before(&self.io, base, &file, to, end).await?;
+            scanned = Some((scan_file(&self.io, base, &file, Position::ZERO, cut, false).await?, file, whole));
         }
-        let Some((scanned, file)) = scanned else { return Ok((SegmentState::empty(base), base)) };
+        let Some((scanned, file, whole)) = scanned else { return Ok((SegmentState::empty(base), base)) };
         let start = partition.offsets().start;
-        if scanned.next_offset < start {
+        if whole < start {
             // The batch that holds the log's start is cut: nothing is left, and the log goes on at its start.
             return Ok((SegmentState::empty(start), start));
         }
@@ -356,7 +370,7 @@ impl Shard {
             points: scanned.points,
             spilled: 0,
         };
-        Ok((state, scanned.next_offset))
+        Ok((state, whole))
     }
 }
 
@@ -371,14 +385,15 @@ fn is_settled(partition: &Partition) -> bool {
         && offsets.flushed >= offsets.end
 }
 
-/// Where the batch that holds `end`, or the first behind it, begins.
+/// Where the batch that holds `end`, or the first behind it, begins; and where a log ends that is cut there. In a gap that compaction left
+/// that is `end`: offsets are not given out again because their records are gone.
 async fn cut_before(
     io: &crate::io::Io,
     base: Offset,
     file: &crate::io::File,
     to: Position,
     end: Offset,
-) -> Result<Position> {
+) -> Result<(Position, Offset)> {
     let mut stream = crate::shard::read_stream::ReadStream::new(base, Position::ZERO);
     stream.sequential = 1;
     let mut at = Position::ZERO;
@@ -387,10 +402,10 @@ async fn cut_before(
         stream.wait(at + crate::batch::HEADER_BYTES as u64).await?;
         let Some(header) = stream.header(file, at)? else { break };
         if header.last_offset() >= end {
-            break;
+            return Ok((at, end.min(header.base_offset)));
         }
         at += header.size_bytes() as u64;
         stream.advance(at, header.next_offset());
     }
-    Ok(at)
+    Ok((at, end))
 }

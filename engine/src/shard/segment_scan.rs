@@ -49,13 +49,17 @@ impl Scanned {
         }
     }
 
-    fn note(&mut self, header: &BatchHeader, since_point: &mut u64) {
-        if self.first_timestamp == Timestamp::NONE {
-            self.first_timestamp = header.first_timestamp();
-        }
-        if header.max_timestamp > self.max_timestamp {
-            self.max_timestamp = header.max_timestamp;
-            self.max_timestamp_offset = header.last_offset();
+    /// Takes the next batch in, at the end so far.
+    pub(super) fn note(&mut self, header: &BatchHeader, since_point: &mut u64) {
+        // What compaction left of a batch without records has the times of records that are gone: as with Kafka no index has them.
+        if header.record_count > 0 {
+            if self.first_timestamp == Timestamp::NONE {
+                self.first_timestamp = header.first_timestamp();
+            }
+            if header.max_timestamp > self.max_timestamp {
+                self.max_timestamp = header.max_timestamp;
+                self.max_timestamp_offset = header.last_offset();
+            }
         }
         if self.end != Position::ZERO && *since_point > INTERVAL_BYTES {
             self.points.push(IndexPoint {

@@ -19,7 +19,7 @@ use crate::log::{
     Appended, CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata,
     SealedSegment, SegmentState, segment_base_of,
 };
-use crate::shard::config::StoreConfig;
+use crate::shard::config::{CleanerConfig, StoreConfig};
 use crate::shard::flusher::Flusher;
 use crate::shard::leftovers::deleted_dir_name;
 use crate::shard::metrics::Metrics;
@@ -94,6 +94,12 @@ pub struct Shard {
     /// The indexes of sealed segments in memory, oldest first, with their bytes.
     pub(super) indexes: RefCell<VecDeque<(Rc<SealedSegment>, usize)>>,
     pub(super) index_bytes: Cell<usize>,
+    /// Held while a log is compacted: the memory for keys is for one.
+    pub(super) cleaning: tokio::sync::Mutex<()>,
+    pub(super) cleaner: Cell<CleanerConfig>,
+    pub(super) cleaner_changed: tokio::sync::Notify,
+    /// The share of dirty bytes of the dirtiest log, in millionths.
+    pub(super) dirty_ppm_max: Cell<u64>,
     observer: RefCell<Option<Observer>>,
 }
 
@@ -109,6 +115,10 @@ impl Shard {
         Shard {
             id,
             io,
+            cleaning: tokio::sync::Mutex::new(()),
+            cleaner: Cell::new(config.cleaner),
+            cleaner_changed: tokio::sync::Notify::new(),
+            dirty_ppm_max: Cell::new(0),
             config,
             generation,
             partitions: RefCell::default(),

@@ -279,7 +279,7 @@ impl Shard {
     }
 
     fn adopt(&self, recovered: RecoveredPartition) {
-        let RecoveredPartition { name, state, sealed, failure } = recovered;
+        let RecoveredPartition { name, state, sealed, cleaned_to, failure } = recovered;
         let damaged = failure.map(|error| (error, state.clone()));
         let epochs = LeaderEpochs::from_entries(state.epochs).unwrap_or_default();
         let dir = self.partition_dir(&name);
@@ -308,6 +308,7 @@ impl Shard {
         );
         let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
         partition.changed.set(true);
+        partition.cleaned_to.set(cleaned_to);
         if let Some((error, state)) = damaged {
             partition.keep_damaged(state);
             partition.fail(error);
@@ -320,6 +321,7 @@ impl Shard {
         self.io.spawn(self.clone().run_flusher());
         self.io.spawn(self.clone().run_checkpointer());
         self.io.spawn(self.clone().run_retention());
+        self.io.spawn(self.clone().run_cleaner());
         self.io.spawn(self.clone().run_producer_expiry());
         self.io.spawn(self.clone().run_journal_growth());
     }

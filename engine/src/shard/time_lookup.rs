@@ -28,7 +28,12 @@ impl Shard {
         let partition = self.partition(name)?;
         let _work = partition.work();
         let mut base = Offset::ZERO;
+        let mut upheavals = partition.upheavals();
         loop {
+            if partition.upheavals() != upheavals {
+                // A segment that is still to be looked at may have become part of one that was.
+                (base, upheavals) = (Offset::ZERO, partition.upheavals());
+            }
             // A segment may have been completed, or deleted, while another one was looked at.
             let (found, sealed) = {
                 let log = partition.log.borrow();
@@ -109,7 +114,14 @@ impl Shard {
         }
         match newest.max(behind) {
             Timestamp::NONE => Ok(None),
-            newest => self.offset_for_timestamp(name, newest).await,
+            newest => match self.offset_for_timestamp(name, newest).await? {
+                Some(found) => Ok(Some(found)),
+                // Compaction left a batch without its records, but with their timestamp.
+                None => match self.newest_between(&partition, start, Offset(i64::MAX)).await? {
+                    Timestamp::NONE => Ok(None),
+                    newest => self.offset_for_timestamp(name, newest).await,
+                },
+            },
         }
     }
 
@@ -140,6 +152,9 @@ impl Shard {
             let bytes = read.to_vec();
             for found in batch::scan(&bytes) {
                 let (position, header) = found?;
+                if header.record_count == 0 {
+                    continue;
+                }
                 if header.base_offset >= from || header.timestamp_type() == batch::TimestampType::LogAppendTime {
                     newest = newest.max(header.max_timestamp);
                     continue;
@@ -199,7 +214,8 @@ impl Shard {
 }
 
 fn first_in(bytes: &[u8], header: &BatchHeader, from: Offset, timestamp: Timestamp) -> Result<Option<TimedOffset>> {
-    if header.timestamp_type() == batch::TimestampType::LogAppendTime {
+    let is_whole = header.record_count - 1 == header.last_offset_delta;
+    if header.timestamp_type() == batch::TimestampType::LogAppendTime && is_whole {
         return Ok(Some((header.base_offset.max(from), header.max_timestamp, header.leader_epoch)));
     }
     let records = batch::records(bytes, OUTPUT_BYTES_MAX)?;

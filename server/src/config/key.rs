@@ -97,8 +97,6 @@ pub enum Why {
     NoThreadPools,
     /// The shard's journal and its checkpoint do it.
     Journal,
-    /// Compacted topics keep every record.
-    NoCompaction,
     /// The codec's library has one level.
     OneLevel,
     /// There are no quotas.
@@ -295,7 +293,6 @@ impl fmt::Display for Why {
             Why::NoSecurity => "only PLAINTEXT is served, without authentication",
             Why::NoThreadPools => "one thread per core does all the work",
             Why::Journal => "the shard's journal and its checkpoint do this",
-            Why::NoCompaction => "compacted topics keep every record",
             Why::OneLevel => "the codec's library has one level",
             Why::NoQuotas => "there are no quotas",
             Why::NoJava => "Java classes cannot be loaded",

@@ -4,12 +4,13 @@
 //! A topic's setting is its own, else the broker's, else the default. The broker's is what was set for this broker, else for
 //! all brokers, else in `server.properties`, each under its own name.
 
+use corelog_engine::shard::CleanerConfig;
 use corelog_replication::NodeId;
 use corelog_replication::metadata::{ClusterImage, ConfigMap, MetadataError, Refusal, ResourceType};
 
 use super::connection_limits::ConnectionLimits;
 use super::key::{Effect, Key, Kind, Update};
-use super::settings::Settings;
+use super::settings::{Settings, rate};
 use super::table::{broker_key, client_metrics_key, group_key, topic_key};
 use super::topic::TopicDefaults;
 use crate::telemetry;
@@ -71,6 +72,21 @@ impl Settings {
     pub fn producer_expiration_ms(&self, dynamic: Dynamic<'_>) -> u64 {
         let changed = dynamic.get("producer.id.expiration.ms").and_then(|text| text.trim().parse().ok());
         changed.unwrap_or(self.engine.producer_expiration_ms)
+    }
+
+    /// The settings of compaction for each of so many shards, under what was changed since.
+    pub fn cleaner(&self, dynamic: Dynamic<'_>, shards: usize) -> CleanerConfig {
+        let now = |name: &str| dynamic.get(name);
+        let all = self.engine.cleaner;
+        let changed = now("log.cleaner.io.max.bytes.per.second").map(rate);
+        let bytes_per_second = changed.unwrap_or(all.bytes_per_second);
+        let dedupe_bytes = now("log.cleaner.dedupe.buffer.size").and_then(|text| text.parse().ok());
+        CleanerConfig {
+            enabled: all.enabled,
+            backoff_ms: now("log.cleaner.backoff.ms").and_then(|text| text.parse().ok()).unwrap_or(all.backoff_ms),
+            dedupe_bytes: dedupe_bytes.unwrap_or(all.dedupe_bytes) / shards,
+            bytes_per_second: bytes_per_second.map(|bytes| bytes.div_ceil(shards as u64)),
+        }
     }
 
     /// Whether a resource may have these settings.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use corelog_engine::shard::CleanerConfig;
 use corelog_replication::NodeId;
 
 use super::connection_limits::{ConnectionLimits, listener_of};
@@ -93,6 +94,9 @@ pub struct EngineSettings {
     pub recycle_bytes: u64,
     /// `log.retention.check.interval.ms`.
     pub retention_check_ms: u64,
+    /// `log.cleaner.enable`, `log.cleaner.backoff.ms`, and what all shards together get of `log.cleaner.dedupe.buffer.size` and
+    /// `log.cleaner.io.max.bytes.per.second`.
+    pub cleaner: CleanerConfig,
     /// `producer.id.expiration.check.interval.ms`.
     pub producer_expiry_check_ms: u64,
     /// `producer.id.expiration.ms`.
@@ -264,6 +268,12 @@ impl<'a> Values<'a> {
             checkpoint_interval_ms: self.number("corelog.checkpoint.interval.ms")?,
             recycle_bytes: self.number("corelog.recycle.bytes")?,
             retention_check_ms: self.number("log.retention.check.interval.ms")?,
+            cleaner: CleanerConfig {
+                enabled: self.boolean("log.cleaner.enable"),
+                backoff_ms: self.number("log.cleaner.backoff.ms")?,
+                dedupe_bytes: self.bound("log.cleaner.dedupe.buffer.size").unwrap_or_default(),
+                bytes_per_second: rate(self.text("log.cleaner.io.max.bytes.per.second").unwrap_or_default()),
+            },
             producer_expiry_check_ms: self.number("producer.id.expiration.check.interval.ms")?,
             producer_expiration_ms: self.number("producer.id.expiration.ms")?,
             direct: self.boolean("corelog.direct"),
@@ -409,4 +419,10 @@ impl Given {
     fn invalid(&self, reason: String) -> ConfigError {
         ConfigError::Invalid { name: self.name.clone(), origin: self.origin.clone(), reason }
     }
+}
+
+/// Bytes in a second; `None` for as many as there are, which is how Kafka takes its largest number.
+pub(super) fn rate(text: &str) -> Option<u64> {
+    let rate: f64 = text.parse().ok()?;
+    (rate < u64::MAX as f64).then_some(rate.max(1.0) as u64)
 }

@@ -28,6 +28,14 @@ pub struct CleanupPolicies {
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup: CleanupPolicies,
+    /// `min.cleanable.dirty.ratio` in millionths.
+    pub min_cleanable_ppm: u32,
+    /// `min.compaction.lag.ms`.
+    pub min_compaction_lag_ms: u64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: u64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: u64,
     /// `compression.type` with the codec's level; `None` for `producer`.
     pub compression: Option<Compression>,
     /// `file.delete.delay.ms`.
@@ -126,6 +134,14 @@ impl TopicDefaults {
         let policies: Vec<&str> = items(text("cleanup.policy")).collect();
         let config = TopicConfig {
             cleanup: CleanupPolicies { delete: policies.contains(&"delete"), compact: policies.contains(&"compact") },
+            min_cleanable_ppm: {
+                let ratio: f64 =
+                    text("min.cleanable.dirty.ratio").parse().expect("fractions were checked when they were given");
+                (ratio * 1_000_000.0).round() as u32
+            },
+            min_compaction_lag_ms: positive("min.compaction.lag.ms"),
+            max_compaction_lag_ms: positive("max.compaction.lag.ms"),
+            delete_retention_ms: positive("delete.retention.ms"),
             compression: match text("compression.type") {
                 "producer" => None,
                 "uncompressed" => Some(Compression { codec: Codec::None, level: None }),
@@ -205,6 +221,10 @@ mod tests {
         let config = TopicDefaults::default().resolve(&ConfigMap::new()).expect("good");
         let expected = TopicConfig {
             cleanup: CleanupPolicies { delete: true, compact: false },
+            min_cleanable_ppm: 500_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX as u64,
+            delete_retention_ms: 86_400_000,
             compression: None,
             file_delete_delay_ms: 60_000,
             flush_messages: 1,

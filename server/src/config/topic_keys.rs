@@ -20,8 +20,8 @@ pub(super) const fn same(name: &'static str) -> Synonym {
 #[rustfmt::skip]
 pub(super) const TOPIC_KEYS: &[Key] = &[
     Key::dynamic("cleanup.policy", Kind::ListOf(CLEANUP_POLICIES), "delete",
-        "Whether old segments are deleted (`delete`) or only the newest record of each key is promised (`compact`, which here \
-         keeps every record so far); the empty list keeps everything.")
+        "Whether old segments are deleted (`delete`), or the newest record of each key is kept (`compact`), or both; the empty list \
+         keeps everything.")
         .of(&[same("log.cleanup.policy")]),
     Key::dynamic("compression.gzip.level", Kind::GzipLevel, "-1", "The gzip level of `compression.type`.")
         .of(&[same("compression.gzip.level")]),
@@ -34,7 +34,7 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         .of(&[same("compression.zstd.level")]),
     Key::dynamic("delete.retention.ms", Kind::Long(0, MAX), "86400000",
         "How long a tombstone outlives the compaction that first saw it.")
-        .of(&[same("log.cleaner.delete.retention.ms")]).inert(Why::NoCompaction),
+        .of(&[same("log.cleaner.delete.retention.ms")]),
     Key::dynamic("file.delete.delay.ms", Kind::Long(0, MAX), "60000", "How long the file of a deleted segment stays.")
         .of(&[same("log.segment.delete.delay.ms")]),
     Key::dynamic("flush.messages", Kind::Long(1, MAX), "1",
@@ -57,8 +57,8 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         "How long a tiered partition stays on local disks; -2 takes `retention.ms`.")
         .of(&[same("log.local.retention.ms")]).inert(Why::NoTiers),
     Key::dynamic("max.compaction.lag.ms", Kind::Long(1, MAX), "9223372036854775807",
-        "The longest time that a record may escape compaction.")
-        .of(&[same("log.cleaner.max.compaction.lag.ms")]).inert(Why::NoCompaction),
+        "The longest time that a record may escape compaction; segments are rolled accordingly.")
+        .of(&[same("log.cleaner.max.compaction.lag.ms")]),
     Key::dynamic("max.message.bytes", Kind::Int(0, INT_MAX), "1048588", "The largest record batch, compressed, with its header.")
         .of(&[same("message.max.bytes")]),
     Key::dynamic("message.timestamp.after.max.ms", Kind::Long(0, MAX), "3600000",
@@ -72,9 +72,9 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
         .of(&[same("log.message.timestamp.type")]),
     Key::dynamic("min.cleanable.dirty.ratio", Kind::Double(0.0, 1.0), "0.5",
         "The share of uncompacted bytes at which a log is compacted.")
-        .of(&[same("log.cleaner.min.cleanable.ratio")]).inert(Why::NoCompaction),
+        .of(&[same("log.cleaner.min.cleanable.ratio")]),
     Key::dynamic("min.compaction.lag.ms", Kind::Long(0, MAX), "0", "How long a record stays uncompacted at least.")
-        .of(&[same("log.cleaner.min.compaction.lag.ms")]).inert(Why::NoCompaction),
+        .of(&[same("log.cleaner.min.compaction.lag.ms")]),
     Key::dynamic("min.insync.replicas", Kind::Int(1, INT_MAX), "1",
         "How many replicas must be in sync for an append with `acks=-1`; at most the number of replicas counts.")
         .of(&[same("min.insync.replicas")]),

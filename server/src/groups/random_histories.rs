@@ -556,6 +556,42 @@ fn replay_makes_what_was_live_and_groups_settle_without_two_owners() {
     }
 }
 
+/// What compaction may leave of the records: before some place the newest of each key, of its tombstones any part.
+fn compacted(dice: &mut Sampler, records: &[(Bytes, Option<Bytes>)]) -> Vec<(Bytes, Option<Bytes>)> {
+    let clean = dice.below(records.len() as u64 + 1) as usize;
+    let newest: BTreeMap<&Bytes, usize> =
+        records[..clean].iter().enumerate().map(|(place, (key, _))| (key, place)).collect();
+    let stones = dice.below(3);
+    let kept = records.iter().enumerate().filter(|(place, (key, value))| {
+        *place >= clean || (newest[key] == *place && (value.is_some() || dice.below(2) < stones))
+    });
+    kept.map(|(_, record)| record.clone()).collect()
+}
+
+#[test]
+fn whatever_compaction_leaves_of_the_records_makes_the_same_state() {
+    for seed in 0..HISTORIES {
+        let mut history = History::new(seed);
+        for step in 0..STEPS {
+            history.step();
+            if step % 5 > 0 {
+                continue;
+            }
+            let left = compacted(&mut history.dice, &history.records);
+            let mut again = Coordinator::default();
+            for (key, value) in &left {
+                let record = GroupRecord::decode(key, value.as_deref()).expect("a record").expect("a known type");
+                again.replay(&record);
+            }
+            let whole = std::mem::replace(&mut history.replayed, again);
+            history.check();
+            let ids = |coordinator: &Coordinator| coordinator.groups.keys().cloned().collect::<BTreeSet<_>>();
+            assert_eq!(ids(&history.replayed), ids(&whole), "seed {seed}");
+            history.replayed = whole;
+        }
+    }
+}
+
 #[test]
 fn every_prefix_of_the_records_is_a_state_that_serves() {
     for seed in 0..3 {

@@ -41,6 +41,10 @@ families! {
     READS = Counter "corelog_reads_total" "Reads of partitions, by where their first byte came from: memory or file.";
     READ_AHEAD = Counter "corelog_read_ahead_hits_total" "Reads from files whose bytes were under way or there already.";
     READ_FILE = Counter "corelog_read_file_bytes_total" "Bytes read from files for readers.";
+    COMPACTIONS = Counter "corelog_compactions_total" "Logs compacted (cleanup.policy=compact).";
+    COMPACTIONS_FAILED = Counter "corelog_compactions_failed_total" "Compactions that ended with an error; where a log is damaged it is not compacted again before the next start.";
+    COMPACTION_BYTES = Counter "corelog_compaction_bytes_total" "Bytes of compacted segments, before and after.";
+    DIRTY_RATIO = Gauge "corelog_compaction_dirty_ratio_max" "The share of uncompacted bytes of the dirtiest log.";
     DAMAGED = Counter "corelog_damaged_batches_total" "Damaged batches that readers came upon.";
     TAIL_MEMORY = Gauge "corelog_tail_memory_bytes" "Memory of what was appended last (corelog.cache.bytes bounds it).";
     BACKLOG = Gauge "corelog_backlog_bytes" "Bytes appended that wait for the disk.";
@@ -105,12 +109,19 @@ fn store(server: &ShardServer, shard: usize, samples: &mut Samples) {
         (&CHECKPOINTS, &metrics.checkpoints),
         (&READ_AHEAD, &metrics.read_ahead_hits),
         (&READ_FILE, &metrics.bytes_read_file),
+        (&COMPACTIONS, &metrics.compactions),
+        (&COMPACTIONS_FAILED, &metrics.compactions_failed),
         (&DAMAGED, &metrics.damaged),
     ] {
         samples.add(family, &[("shard", &shard)], counter.get());
     }
     samples.add(&READS, &[("from", &"memory"), ("shard", &shard)], metrics.reads_memory.get());
     samples.add(&READS, &[("from", &"file"), ("shard", &shard)], metrics.reads_file.get());
+    let compacted = [("before", &metrics.compaction_bytes_before), ("after", &metrics.compaction_bytes_after)];
+    for (when, bytes) in compacted {
+        samples.add(&COMPACTION_BYTES, &[("when", &when), ("shard", &shard)], bytes.get());
+    }
+    samples.add(&DIRTY_RATIO, &[("shard", &shard)], server.shard.dirty_ppm_max() as f64 / 1e6);
     samples.histogram(&GROUP_SECONDS, &[("shard", &shard)], metrics.group_seconds.get());
     let (tail, backlog) = server.shard.memory_bytes();
     samples.add(&TAIL_MEMORY, &[("shard", &shard)], tail);

@@ -1,10 +1,13 @@
 //! Settings as clients are told of them: value, source, synonyms, type and documentation, as Kafka's `ConfigHelper` does.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use corelog_replication::metadata::ConfigMap;
 
 use crate::config::key::{Effect, Key, Kind, Why};
 use crate::config::resource::{Dynamic, is_changeable};
-use crate::config::{Settings, table};
+use crate::config::{Settings, of_listener, table};
 
 /// Where a setting's value comes from, by Kafka's id (`DescribeConfigsResponse.ConfigSource`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +33,15 @@ pub(crate) enum ConfigSource {
 /// What gives a setting a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Synonym {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) value: Option<String>,
     pub(crate) source: ConfigSource,
 }
 
 /// One setting of a resource.
 pub(crate) struct Described {
+    /// Its name: that of `key`, or with the listener before it whose setting it is.
+    pub(crate) name: Cow<'static, str>,
     pub(crate) key: &'static Key,
     /// `None` where there is none, or it is secret.
     pub(crate) value: Option<String>,
@@ -64,7 +69,7 @@ pub(crate) fn topic(settings: &Settings, dynamic: Dynamic<'_>, overrides: &Confi
         let value = match overrides.get(key.name) {
             Some(value) => {
                 let value = shown(key, value);
-                synonyms.insert(0, Synonym { name: key.name, value: Some(value.clone()), source: ConfigSource::Topic });
+                synonyms.insert(0, synonym(key.name, key, &value, ConfigSource::Topic));
                 value
             }
             None => shown(key, defaults.get(key.name).unwrap_or_default()),
@@ -81,20 +86,37 @@ pub(crate) fn broker(settings: &Settings, dynamic: Dynamic<'_>) -> Vec<Described
         let value = dynamic.get(key.name).or(settings.given(key.name)).or(key.default).map(|value| shown(key, value));
         described(key, value, broker_synonyms(settings, dynamic, key.name), !is_changeable(key))
     });
-    described.collect()
+    let of_rows: Vec<Described> = described.collect();
+    let given = settings.all_given().chain(dynamic.all()).map(|(name, _)| name);
+    let listeners: BTreeSet<&str> = given.filter(|name| of_listener(name).is_some()).collect();
+    let of_listeners = listeners.into_iter().filter_map(|name| {
+        let (_, key) = of_listener(name)?;
+        let synonyms = synonyms(settings, dynamic, &[(name, key), (key.name, key)]);
+        Some(listeners_own(name, key, synonyms))
+    });
+    of_rows.into_iter().chain(of_listeners).collect()
 }
 
 /// The settings that were set for all brokers.
 pub(crate) fn all_brokers(dynamic: Dynamic<'_>) -> Vec<Described> {
+    let source = ConfigSource::DynamicDefaultBroker;
     let set = dynamic.cluster.into_iter().flatten();
     let described = set.filter_map(|(name, value)| {
+        if let Some((_, key)) = of_listener(name) {
+            return Some(listeners_own(name, key, vec![synonym(name.to_string(), key, value, source)]));
+        }
         let key = table::broker_key(name)?;
-        let value = Some(shown(key, value));
-        let source = ConfigSource::DynamicDefaultBroker;
-        let synonyms = vec![Synonym { name: key.name, value: value.clone(), source }];
-        Some(described(key, value, synonyms, !is_changeable(key)))
+        let synonyms = vec![synonym(key.name, key, value, source)];
+        Some(described(key, Some(shown(key, value)), synonyms, !is_changeable(key)))
     });
     described.collect()
+}
+
+/// A listener's own limit. It is told as read-only although it can be changed, as Kafka does, which looks for the whole name
+/// among those that can.
+fn listeners_own(name: &str, key: &'static Key, synonyms: Vec<Synonym>) -> Described {
+    let value = synonyms.first().and_then(|synonym| synonym.value.clone());
+    Described { name: name.to_string().into(), ..described(key, value, synonyms, true) }
 }
 
 /// Every setting of a group or a telemetry subscription.
@@ -111,10 +133,10 @@ pub(crate) fn other(
             key.synonyms.iter().find_map(|synonym| dynamic.get(synonym.name).or(settings.given(synonym.name)));
         let set = overrides.get(key.name).map(|value| &**value);
         let value = set.or(of_broker).or(key.default).map(|value| shown(key, value));
-        let mut synonyms = Vec::from_iter(set.map(|_| Synonym { name: key.name, value: value.clone(), source }));
+        let mut synonyms = Vec::from_iter(set.map(|_| Synonym { name: key.name.into(), value: value.clone(), source }));
         if source == ConfigSource::Group {
             let default = of_broker.or(key.default).map(|value| shown(key, value));
-            synonyms.push(Synonym { name: key.name, value: default, source: ConfigSource::Default });
+            synonyms.push(Synonym { name: key.name.into(), value: default, source: ConfigSource::Default });
         }
         described(key, value, synonyms, false)
     });
@@ -126,27 +148,34 @@ fn described(key: &'static Key, value: Option<String>, synonyms: Vec<Synonym>, r
     let is_secret = key.kind == Kind::Password;
     let hide = |synonym: Synonym| Synonym { value: synonym.value.filter(|_| !is_secret), ..synonym };
     let synonyms = synonyms.into_iter().map(hide).collect();
-    Described { key, value: value.filter(|_| !is_secret), source, read_only, synonyms }
+    Described { name: key.name.into(), key, value: value.filter(|_| !is_secret), source, read_only, synonyms }
 }
 
 /// What gives a broker's setting a value, layer by layer. What stands before the first of the setting's own name is left
 /// out, as Kafka does.
 fn broker_synonyms(settings: &Settings, dynamic: Dynamic<'_>, name: &str) -> Vec<Synonym> {
-    let names = names_of(name);
-    let keys = || names.iter().filter_map(|name| table::broker_key(name));
-    let of_layer = |layer: Option<&ConfigMap>, source| {
-        let set = keys().filter_map(move |key| Some((key, layer?.get(key.name)?.to_string())));
-        set.map(|(key, value)| synonym(key, &value, source)).collect::<Vec<_>>()
-    };
-    let mut all = of_layer(dynamic.broker, ConfigSource::DynamicBroker);
-    all.extend(of_layer(dynamic.cluster, ConfigSource::DynamicDefaultBroker));
-    all.extend(keys().filter_map(|key| Some(synonym(key, settings.given(key.name)?, ConfigSource::StaticBroker))));
-    all.extend(keys().filter_map(|key| Some(synonym(key, key.default?, ConfigSource::Default))));
+    let keys = names_of(name).iter().filter_map(|name| Some((*name, table::broker_key(name)?)));
+    let all = synonyms(settings, dynamic, &keys.collect::<Vec<_>>());
     all.into_iter().skip_while(|synonym| synonym.name != name).collect()
 }
 
-fn synonym(key: &'static Key, value: &str, source: ConfigSource) -> Synonym {
-    Synonym { name: key.name, value: Some(shown(key, value)), source }
+/// What gives a value under one of the names, layer by layer.
+fn synonyms(settings: &Settings, dynamic: Dynamic<'_>, names: &[(&str, &'static Key)]) -> Vec<Synonym> {
+    let of_layer = |get: &dyn Fn(&str) -> Option<String>, source| {
+        let set = names.iter().filter_map(|(name, key)| Some(synonym(name.to_string(), key, &get(name)?, source)));
+        set.collect::<Vec<_>>()
+    };
+    let of_map = |map: Option<&ConfigMap>, name: &str| Some(map?.get(name)?.to_string());
+    let mut all = of_layer(&|name| of_map(dynamic.broker, name), ConfigSource::DynamicBroker);
+    all.extend(of_layer(&|name| of_map(dynamic.cluster, name), ConfigSource::DynamicDefaultBroker));
+    all.extend(of_layer(&|name| settings.given(name).map(Into::into), ConfigSource::StaticBroker));
+    let defaults = names.iter().filter(|(name, key)| *name == key.name);
+    all.extend(defaults.filter_map(|(_, key)| Some(synonym(key.name, key, key.default?, ConfigSource::Default))));
+    all
+}
+
+fn synonym(name: impl Into<Cow<'static, str>>, key: &'static Key, value: &str, source: ConfigSource) -> Synonym {
+    Synonym { name: name.into(), value: Some(shown(key, value)), source }
 }
 
 /// A broker's setting and those that stand in for it (`DynamicBrokerConfig.brokerConfigSynonyms`).
@@ -202,7 +231,7 @@ mod tests {
         let of = |name: &str| {
             let found = find(&described, name);
             let synonyms: Vec<_> =
-                found.synonyms.iter().map(|s| (s.name, s.value.as_deref().unwrap_or(""), s.source)).collect();
+                found.synonyms.iter().map(|s| (&*s.name, s.value.as_deref().unwrap_or(""), s.source)).collect();
             (found.value.as_deref().unwrap_or("").to_string(), found.source, format!("{synonyms:?}"))
         };
         let (value, source, synonyms) = of("flush.messages");

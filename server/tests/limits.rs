@@ -116,11 +116,49 @@ fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
     // The place of the most silent one is taken for it, and that of the next.
     let mut brokers = vec![connect(between)];
     assert!(is_served(&mut brokers[0]) && first.is_closed());
-    brokers.extend((0..3).map(|_| connect(between)));
+    brokers.extend((0..2).map(|_| connect(between)));
     assert!(brokers.iter_mut().all(is_served) && others.iter_mut().all(Client::is_closed));
+    // As many as for all others together, where nothing else is said.
+    let mut fourth = connect(between);
+    fourth.send::<ApiVersions>(3, &introduced());
+    assert!(!is_served_within(&mut fourth, Duration::from_millis(200)));
     assert!(!is_served_within(&mut second, Duration::from_millis(200)), "there is no place but for brokers");
     brokers.truncate(1);
-    assert!(is_served_within(&mut second, support::PATIENCE));
+    assert!(is_served_within(&mut fourth, support::PATIENCE) && is_served_within(&mut second, support::PATIENCE));
+    // More, and less, while the broker runs.
+    let mut third = connect(small);
+    third.send::<ApiVersions>(3, &introduced());
+    assert!(!is_served_within(&mut third, Duration::from_millis(200)));
+    brokers[0].set(None, "max.connections", "100");
+    brokers[0].set(None, "listener.name.small.max.connections", "2");
+    assert!(is_served_within(&mut third, support::PATIENCE));
+    brokers[0].set(None, "listener.name.between.max.connections", "2");
+    let mut one_more = connect(between);
+    one_more.send::<ApiVersions>(3, &introduced());
+    assert!(!is_served_within(&mut one_more, Duration::from_millis(200)));
+}
+
+#[test]
+fn new_connections_of_a_listener_wait_at_its_own_rate() {
+    let slow = free_port();
+    let broker = TestBroker::start(&[
+        ("listeners", &format!("ALL://127.0.0.1:0,SLOW://127.0.0.1:{slow}")),
+        ("listener.security.protocol.map", "ALL:PLAINTEXT,SLOW:PLAINTEXT"),
+        ("listener.name.slow.max.connection.creation.rate", "5"),
+    ]);
+    let connect = || Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], slow)));
+    let began = Instant::now();
+    let mut clients: Vec<Client> = (0..15).map(|_| connect()).collect();
+    assert!((0..30).all(|_| is_served(&mut broker.client())), "the other listener has no rate");
+    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
+    assert!(clients.iter_mut().all(is_served), "all are served in the end");
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(1900) && took < support::PATIENCE, "{took:?}");
+    // Another rate while the broker runs.
+    clients[0].set(None, "listener.name.slow.max.connection.creation.rate", "1000");
+    let began = Instant::now();
+    assert!((0..160).all(|_| is_served(&mut connect())));
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
 }
 
 #[test]

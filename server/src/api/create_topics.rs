@@ -89,10 +89,10 @@ fn configs(call: &Call, overrides: &ConfigMap) -> Vec<CreatableTopicConfigs> {
     let described = described::topic(&broker.settings, Dynamic::of(&image, broker.node), overrides).into_iter();
     described
         .map(|setting| CreatableTopicConfigs {
-            name: Text::from_static(setting.key.name),
+            is_sensitive: setting.is_sensitive(),
+            name: Text::from(setting.name),
             read_only: setting.read_only,
             config_source: setting.source as i8,
-            is_sensitive: setting.is_sensitive(),
             value: setting.value.map(Text::from),
         })
         .collect()

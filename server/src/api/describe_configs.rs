@@ -28,7 +28,7 @@ pub(super) async fn handle(call: Call, request: DescribeConfigsRequest) -> Descr
             Ok(mut described) => {
                 if let Some(keys) = &resource.configuration_keys {
                     let wanted: FxHashSet<&str> = keys.iter().map(|key| key.as_str()).collect();
-                    described.retain(|setting| wanted.contains(setting.key.name));
+                    described.retain(|setting| wanted.contains(&*setting.name));
                 }
                 let configs = described.into_iter().map(|setting| result(setting, synonyms, documentation));
                 (ErrorCode::NONE, None, configs.collect())
@@ -119,12 +119,12 @@ fn levels(wanted: Option<&[Text]>) -> Vec<DescribeConfigsResourceResult> {
 fn result(setting: Described, synonyms: bool, documentation: bool) -> DescribeConfigsResourceResult {
     let is_sensitive = setting.is_sensitive();
     let told = setting.synonyms.into_iter().filter(|_| synonyms).map(|synonym| DescribeConfigsSynonym {
-        name: Text::from_static(synonym.name),
+        name: Text::from(synonym.name),
         value: synonym.value.map(Text::from),
         source: synonym.source as i8,
     });
     DescribeConfigsResourceResult {
-        name: Text::from_static(setting.key.name),
+        name: Text::from(setting.name),
         value: setting.value.map(Text::from),
         read_only: setting.read_only,
         config_source: setting.source as i8,

@@ -61,11 +61,12 @@ pub(super) const BROKER_KEYS: &[Key] = &[
         "How much the cleaner reads and writes in a second, shared by all shards."),
     Key::fixed("log.retention.check.interval.ms", Kind::Long(1, MAX), "300000", "How often retention looks for old segments."),
     Key::dynamic("max.connection.creation.rate", Kind::Int(0, INT_MAX), "2147483647",
-        "The most new connections in a second, over which they wait to be accepted."),
+        "The most new connections in a second, over which they wait to be accepted. `listener.name.NAME.max.connection.creation.rate` is the \
+         same for one listener, besides this one; the listener for brokers, where there are others, has a rate of its own, by default as many."),
     Key::dynamic("max.connections", Kind::Int(0, INT_MAX), "2147483647", 
         "The most connections at once; one more waits until there is a place. Those of the listener for brokers, where there are others, \
-         do not wait: the one that was silent for the longest makes room for them, and where the limit is lowered. \
-         `listener.name.NAME.max.connections` is the same for one listener."),
+         wait only if it has as many itself: the one that was silent for the longest on the others makes room for them, and where the \
+         limit is lowered. `listener.name.NAME.max.connections` is the same for one listener, besides this one."),
     Key::dynamic("max.connections.per.ip", Kind::Int(0, INT_MAX), "2147483647", "The most connections of one address at once."),
     Key::dynamic("max.connections.per.ip.overrides", Kind::HostLimits, "",
         "The most connections of single addresses or hosts, as `host:100,127.0.0.1:200`, in place of `max.connections.per.ip`."),

@@ -1,9 +1,14 @@
-//! How many connections there may be: `max.connections` and what goes with it.
+//! How many connections there may be: `max.connections` and what goes with it, of all and of single listeners.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
 
-use super::key::items;
+use super::key::{Key, items};
+use super::listener::Listener;
+use super::table::broker_key;
+
+/// The settings that a listener may have of its own, as `listener.name.NAME.` and this.
+const OF_LISTENER: [&str; 2] = ["max.connections", "max.connection.creation.rate"];
 
 /// The most connections, of all, of an address, and new ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +19,24 @@ pub struct ConnectionLimits {
     pub per_ip: usize,
     /// `max.connections.per.ip.overrides`, by address.
     pub of_ip: HashMap<IpAddr, usize>,
-    /// `max.connection.creation.rate`: new ones in a second; `None` for any number.
-    pub rate: Option<u32>,
-    /// `listener.name.NAME.max.connections`, by the listener's name.
-    pub of_listener: HashMap<String, usize>,
-    /// The listener for brokers where there are others: it has none of `total`, which those on others make room for.
+    /// `max.connection.creation.rate`: new ones in a second; [`RATE_MAX`] for any number.
+    pub rate: u32,
+    /// Those of listeners that have their own, by the listener's name.
+    pub of_listener: HashMap<String, ListenerLimits>,
+    /// The listener for brokers where there are others: it counts for itself, and those on others make room for it.
     pub protected: Option<String>,
+}
+
+/// The rate that is none: any number of new connections.
+pub const RATE_MAX: u32 = i32::MAX as u32;
+
+/// The limits of one listener; what is not given is that of the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// `listener.name.NAME.max.connections`.
+    pub total: Option<usize>,
+    /// `listener.name.NAME.max.connection.creation.rate`.
+    pub rate: Option<u32>,
 }
 
 impl ConnectionLimits {
@@ -34,13 +51,48 @@ impl ConnectionLimits {
                 }
             }
         }
-        let rate = (rate < i32::MAX as u32).then_some(rate);
         ConnectionLimits { total, per_ip, of_ip, rate, of_listener: HashMap::new(), protected: None }
+    }
+
+    /// Takes in what is set for one listener, if that is what the setting is; in place of what was set before.
+    pub(super) fn set_of_listener(&mut self, name: &str, value: &str) {
+        let Some((listener, key)) = of_listener(name) else { return };
+        let Ok(number) = value.trim().parse::<u32>() else { return };
+        let limits = self.of_listener.entry(listener).or_default();
+        match key.name == OF_LISTENER[0] {
+            true => limits.total = Some(number as usize),
+            false => limits.rate = Some(number),
+        }
+    }
+
+    /// The most connections on a listener, where it has a limit of its own or counts for itself.
+    pub(crate) fn total_of(&self, listener: &str) -> Option<usize> {
+        let own = self.of_listener.get(listener).and_then(|limits| limits.total);
+        own.or(self.is_protected(listener).then_some(self.total))
+    }
+
+    /// The most new connections on a listener in a second.
+    pub(crate) fn rate_of(&self, listener: &str) -> u32 {
+        self.of_listener.get(listener).and_then(|limits| limits.rate).unwrap_or(self.rate)
     }
 
     /// Whether a listener counts among those that `total` bounds.
     pub(crate) fn is_protected(&self, listener: &str) -> bool {
         self.protected.as_deref() == Some(listener)
+    }
+
+    /// Whether a change leaves every listener open; the error is Kafka's sentence.
+    pub(super) fn check_change(&self, listeners: &[Listener]) -> Result<(), &'static str> {
+        self.check()?;
+        for Listener { name, .. } in listeners {
+            if self.total_of(name).unwrap_or(self.total) == 0 {
+                return Err("Invalid max.connections 0");
+            }
+            if self.rate_of(name) == 0 {
+                return Err("Invalid max.connection.creation.rate 0");
+            }
+        }
+        Ok(())
     }
 
     /// Whether anybody can connect; the error is Kafka's sentence.
@@ -59,10 +111,11 @@ impl ConnectionLimits {
     }
 }
 
-/// The listener, in upper case, of which a setting is the limit.
-pub(super) fn listener_of(name: &str) -> Option<String> {
-    let listener = name.strip_prefix("listener.name.")?.strip_suffix(".max.connections")?;
-    (!listener.is_empty()).then(|| listener.to_uppercase())
+/// The listener, in upper case, of which a setting is the limit, and the broker's setting that it stands before.
+pub(crate) fn of_listener(name: &str) -> Option<(String, &'static Key)> {
+    let (listener, base) = name.strip_prefix("listener.name.")?.split_once('.')?;
+    let base = OF_LISTENER.into_iter().find(|known| *known == base)?;
+    (!listener.is_empty()).then(|| (listener.to_uppercase(), broker_key(base).expect("it is a row")))
 }
 
 /// Whether the text is a list of `HOST:LIMIT`.
@@ -102,10 +155,28 @@ mod tests {
         let limits = ConnectionLimits::new(100, 5, " 127.0.0.1:7, [::1]:0 ,10.0.0.9 : 3", 9);
         let of = |ip: &str| limits.of(ip.parse().expect("an address"));
         assert_eq!(["127.0.0.1", "::ffff:127.0.0.1", "::1", "10.0.0.9", "10.0.0.8"].map(of), [7, 7, 0, 3, 5]);
-        assert_eq!(limits.rate, Some(9));
-        assert_eq!(ConnectionLimits::new(1, 1, "", i32::MAX as u32).rate, None);
+        assert_eq!(limits.rate, 9);
         let by_name = ConnectionLimits::new(1, 1, "localhost:2,no-such-host.invalid:3", 1);
         assert_eq!(by_name.of("127.0.0.1".parse().expect("an address")), 2);
+    }
+
+    #[test]
+    fn a_listener_has_its_own_limits_else_those_of_the_broker() {
+        let mut limits = ConnectionLimits { protected: Some("BETWEEN".into()), ..ConnectionLimits::new(9, 9, "", 90) };
+        for (name, value) in [
+            ("listener.name.small.max.connections", "1"),
+            ("listener.name.small.max.connections", " 2 "),
+            ("listener.name.SLOW.max.connection.creation.rate", "3"),
+            ("listener.name.small.max.connections.per.ip", "4"),
+            ("listener.name..max.connections", "4"),
+            ("max.connections", "4"),
+        ] {
+            limits.set_of_listener(name, value);
+        }
+        let of = |name| (limits.total_of(name), limits.rate_of(name));
+        let of = ["SMALL", "SLOW", "BETWEEN", "ALL"].map(of);
+        assert_eq!(of, [(Some(2), 90), (None, 3), (Some(9), 90), (None, 90)]);
+        assert_eq!(limits.of_listener.len(), 2);
     }
 
     #[test]

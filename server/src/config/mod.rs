@@ -21,7 +21,8 @@ pub mod table;
 pub mod topic;
 mod topic_keys;
 
-pub use connection_limits::ConnectionLimits;
+pub(crate) use connection_limits::of_listener;
+pub use connection_limits::{ConnectionLimits, ListenerLimits, RATE_MAX};
 pub use key::{Effect, Key, Kind, Update};
 pub use listener::{Advertised, Listener};
 pub use settings::{BrokerSettings, EngineSettings, Settings};

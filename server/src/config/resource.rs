@@ -8,7 +8,7 @@ use corelog_engine::shard::CleanerConfig;
 use corelog_replication::NodeId;
 use corelog_replication::metadata::{ClusterImage, ConfigMap, MetadataError, Refusal, ResourceType};
 
-use super::connection_limits::ConnectionLimits;
+use super::connection_limits::{ConnectionLimits, of_listener};
 use super::key::{Effect, Key, Kind, Update};
 use super::settings::{Settings, rate};
 use super::table::{broker_key, client_metrics_key, group_key, topic_key};
@@ -37,6 +37,12 @@ impl<'a> Dynamic<'a> {
     pub fn get(&self, name: &str) -> Option<&'a str> {
         [self.broker, self.cluster].into_iter().flatten().find_map(|layer| layer.get(name)).map(|value| value.trim())
     }
+
+    /// Every name and value, those of all brokers before those of this one, which count.
+    pub fn all(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let layers = [self.cluster, self.broker].into_iter().flatten();
+        layers.flatten().map(|(name, value)| (&**name, value.trim()))
+    }
 }
 
 impl Settings {
@@ -53,7 +59,8 @@ impl Settings {
             "max.connections.per.ip.overrides",
             "max.connection.creation.rate",
         ];
-        if NAMES.iter().all(|name| dynamic.get(name).is_none()) {
+        let is_limit = |name: &str| NAMES.contains(&name) || of_listener(name).is_some();
+        if !dynamic.all().any(|(name, _)| is_limit(name)) {
             return self.broker.connection_limits.clone();
         }
         let text = |name: &str| {
@@ -62,10 +69,11 @@ impl Settings {
         };
         let number = |name: &str| text(name).parse().unwrap_or(i32::MAX as u32);
         let [total, per_ip, overrides, rate] = NAMES;
-        let ConnectionLimits { of_listener, protected, .. } = self.broker.connection_limits.clone();
         let (total, per_ip) = (number(total) as usize, number(per_ip) as usize);
-        let limits = ConnectionLimits::new(total, per_ip, text(overrides), number(rate));
-        ConnectionLimits { of_listener, protected, ..limits }
+        let mut limits = ConnectionLimits::new(total, per_ip, text(overrides), number(rate));
+        limits.protected = self.broker.connection_limits.protected.clone();
+        self.all_given().chain(dynamic.all()).for_each(|(name, value)| limits.set_of_listener(name, value));
+        limits
     }
 
     /// For how long a producer that writes nothing is remembered, under what was changed since.
@@ -102,7 +110,7 @@ impl Settings {
                 let defaults = self.topic_defaults(Dynamic::of(image, self.broker.node));
                 defaults.check(configs).map_err(|reason| MetadataError::new(Refusal::InvalidConfig, reason))
             }
-            ResourceType::Broker => self.check_broker(name, configs),
+            ResourceType::Broker => self.check_broker(image, name, configs),
             ResourceType::Group if name.is_empty() => Err(invalid_request("Default group resources are not allowed.")),
             ResourceType::Group => {
                 check_rows(configs, group_key, "group config name")?;
@@ -128,7 +136,7 @@ impl Settings {
     }
 
     /// Kafka answers INVALID_REQUEST to a broker's setting that cannot be (KAFKA-13609).
-    fn check_broker(&self, name: &str, configs: &ConfigMap) -> Result<(), MetadataError> {
+    fn check_broker(&self, image: &ClusterImage, name: &str, configs: &ConfigMap) -> Result<(), MetadataError> {
         let is_for_all = name.is_empty();
         if !is_for_all && name.parse() != Ok(self.broker.node.0) {
             let message =
@@ -136,6 +144,10 @@ impl Settings {
             return Err(invalid_request(message));
         }
         for (key, value) in configs {
+            if let Some((_, row)) = of_listener(key) {
+                row.check(value).map_err(invalid_request)?;
+                continue;
+            }
             let Some(row) = broker_key(key).filter(|row| is_changeable(row)) else {
                 return Err(invalid_request(format!("Cannot update these configs dynamically: Set({key})")));
             };
@@ -150,7 +162,12 @@ impl Settings {
         let layers = Dynamic { broker: Some(configs), cluster: None };
         let defaults = self.topic_defaults(layers);
         defaults.check_defaults().map_err(invalid_request)?;
-        self.connection_limits(layers).check().map_err(invalid_request)?;
+        let now = Dynamic::of(image, self.broker.node);
+        let then = match is_for_all {
+            true => Dynamic { cluster: Some(configs), ..now },
+            false => Dynamic { broker: Some(configs), ..now },
+        };
+        self.connection_limits(then).check_change(&self.broker.listeners).map_err(invalid_request)?;
         defaults.check(&ConfigMap::new()).map_err(invalid_request)
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use corelog_engine::shard::CleanerConfig;
 use corelog_replication::NodeId;
 
-use super::connection_limits::{ConnectionLimits, listener_of};
+use super::connection_limits::{ConnectionLimits, of_listener};
 use super::key::{Effect, Kind};
 use super::listener::{self, Advertised, Listener};
 use super::source::{ConfigError, Given, Origin};
@@ -129,6 +129,11 @@ impl Settings {
         })
     }
 
+    /// The settings of the broker that were given, with their values.
+    pub fn all_given(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given.iter().map(|(name, value)| (name.as_str(), value.trim()))
+    }
+
     /// The value that was given for a setting of the broker.
     pub fn given(&self, name: &str) -> Option<&str> {
         self.given.get(name).map(|value| value.trim())
@@ -155,7 +160,8 @@ impl<'a> Values<'a> {
         let mut values = BTreeMap::new();
         let mut idle: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for setting in given {
-            let why = match broker_key(&setting.name) {
+            let key = broker_key(&setting.name).or_else(|| of_listener(&setting.name).map(|(_, key)| key));
+            let why = match key {
                 Some(key) => {
                     key.check(&setting.value).map_err(|reason| setting.invalid(reason))?;
                     match key.effect {
@@ -167,11 +173,6 @@ impl<'a> Values<'a> {
                         }
                         Effect::Refused(_) => None,
                     }
-                }
-                None if listener_of(&setting.name).is_some() => {
-                    let key = broker_key("max.connections").expect("it is a row");
-                    key.check(&setting.value).map_err(|reason| setting.invalid(reason))?;
-                    None
                 }
                 None => {
                     let hint = || ConfigError::Unknown {
@@ -380,20 +381,17 @@ impl<'a> Values<'a> {
     }
 
     fn connection_limits(&self, listeners: &[Listener]) -> Result<ConnectionLimits, ConfigError> {
-        let limits = ConnectionLimits::new(
+        let mut limits = ConnectionLimits::new(
             self.number("max.connections")?,
             self.number("max.connections.per.ip")?,
             self.text("max.connections.per.ip.overrides").unwrap_or_default(),
             self.number("max.connection.creation.rate")?,
         );
-        let of_listener = self.given.iter().filter_map(|(name, setting)| {
-            let listener = listener_of(name)?;
-            Some((listener, setting.value.trim().parse().expect("numbers were checked")))
-        });
+        self.given.iter().for_each(|(name, setting)| limits.set_of_listener(name, &setting.value));
         // What Kafka takes where nothing is said: the listener of security.inter.broker.protocol.
         let between = self.text("inter.broker.listener.name").filter(|name| !name.is_empty()).unwrap_or("PLAINTEXT");
-        let protected = (listeners.len() > 1).then(|| between.to_uppercase());
-        Ok(ConnectionLimits { of_listener: of_listener.collect(), protected, ..limits })
+        limits.protected = (listeners.len() > 1).then(|| between.to_uppercase());
+        Ok(limits)
     }
 
     fn listeners(&self) -> Result<(Vec<Listener>, Vec<Advertised>), ConfigError> {

@@ -1,7 +1,7 @@
 //! How many connections there are, of all shards, of each listener and of each address, and whether there may be one more.
 //!
 //! As Kafka's `ConnectionQuotas`: one too many for the broker or its listener waits for a place, and nobody behind it is accepted
-//! meanwhile; one too many of its address is closed. The listener for brokers, where there are others, always has places: those that
+//! meanwhile; one too many of its address is closed. The listener for brokers, where there are others, counts for itself: those that
 //! were silent for the longest on the others are closed for it, and where the limit is lowered.
 
 use std::borrow::Borrow;
@@ -16,7 +16,7 @@ use corelog_engine::io::Instant;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-use crate::config::ConnectionLimits;
+use crate::config::{ConnectionLimits, RATE_MAX};
 
 /// The share of the process's descriptors that connections may have: a log that cannot open its files would go offline.
 const DESCRIPTOR_SHARE: (usize, usize) = (3, 4);
@@ -40,7 +40,16 @@ struct Open {
     leaving: usize,
     by_ip: HashMap<IpAddr, usize>,
     by_listener: HashMap<String, usize>,
-    /// Where the next new one stands, were they spread evenly at the rate.
+    /// How fast new ones come, on all listeners but the one for brokers.
+    pace: Pace,
+    /// The same of each listener.
+    pace_of: HashMap<String, Pace>,
+}
+
+/// How fast new connections come.
+#[derive(Default)]
+struct Pace {
+    /// Where the next one stands, were they spread evenly at the rate.
     next: Option<Instant>,
 }
 
@@ -88,7 +97,8 @@ impl Connections {
             leaving: 0,
             by_ip: HashMap::new(),
             by_listener: HashMap::new(),
-            next: None,
+            pace: Pace::default(),
+            pace_of: HashMap::new(),
         };
         Connections { open: Arc::new(Mutex::new(open)), freed: Arc::default(), exceeded: Arc::default() }
     }
@@ -115,7 +125,7 @@ impl Connections {
         let ip = ip.to_canonical();
         let mut open = self.open();
         let of_listener = open.by_listener.get(&**listener).copied().unwrap_or(0);
-        if open.limits.of_listener.get(&**listener).is_some_and(|max| of_listener >= *max) {
+        if open.limits.total_of(listener).is_some_and(|max| of_listener >= max) {
             return Err(Full::Listener(of_listener));
         }
         let is_protected = open.limits.is_protected(listener);
@@ -151,24 +161,39 @@ impl Connections {
         !self.open().limits.is_protected(listener)
     }
 
-    /// For how long one that has just come waits, so that there are no more new ones than `max.connection.creation.rate` allows; a
-    /// second's worth may come at once.
-    pub(crate) fn wait_for_rate(&self, now: Instant) -> Duration {
-        const BURST: Duration = Duration::from_secs(1);
-        let mut open = self.open();
-        let Some(rate) = open.limits.rate else {
-            open.next = None;
-            return Duration::ZERO;
+    /// For how long one that has just come waits, so that there are no more new ones than `max.connection.creation.rate` allows, of
+    /// the broker and of the listener; that for brokers has its own only.
+    pub(crate) fn wait_for_rate(&self, listener: &str, now: Instant) -> Duration {
+        let open = &mut *self.open();
+        let of_broker = match open.limits.is_protected(listener) {
+            true => Duration::ZERO,
+            false => open.pace.wait(open.limits.rate, now),
         };
-        // None at all would be a broker that cannot be told otherwise.
-        let apart = BURST / rate.max(1);
-        let place = open.next.filter(|next| *next > now).unwrap_or(now);
-        open.next = Some(place + apart);
-        (place + apart).since(now).saturating_sub(BURST)
+        if !open.pace_of.contains_key(listener) {
+            open.pace_of.insert(listener.into(), Pace::default());
+        }
+        let pace = open.pace_of.get_mut(listener).expect("it is there");
+        of_broker.max(pace.wait(open.limits.rate_of(listener), now))
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().expect("nothing panics while it is held")
+    }
+}
+
+impl Pace {
+    /// For how long the next one waits; a second's worth may come at once.
+    fn wait(&mut self, rate: u32, now: Instant) -> Duration {
+        const BURST: Duration = Duration::from_secs(1);
+        if rate >= RATE_MAX {
+            self.next = None;
+            return Duration::ZERO;
+        }
+        // None at all would be a broker that cannot be told otherwise.
+        let apart = BURST / rate.max(1);
+        let place = self.next.filter(|next| *next > now).unwrap_or(now);
+        self.next = Some(place + apart);
+        (place + apart).since(now).saturating_sub(BURST)
     }
 }
 
@@ -211,17 +236,22 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ListenerLimits;
 
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
     fn limits(total: usize, per_ip: usize, rate: Option<u32>) -> ConnectionLimits {
+        let of_listener = HashMap::from([
+            ("SMALL".into(), ListenerLimits { total: Some(1), rate: None }),
+            ("SLOW".into(), ListenerLimits { total: None, rate: Some(2) }),
+        ]);
         ConnectionLimits {
             total,
             per_ip,
             of_ip: HashMap::new(),
-            rate,
-            of_listener: HashMap::from([("SMALL".into(), 1)]),
+            rate: rate.unwrap_or(RATE_MAX),
+            of_listener,
             protected: Some("BROKERS".into()),
         }
     }
@@ -234,7 +264,7 @@ mod tests {
     fn new_ones_come_at_the_rate_after_a_second_of_them_at_once() {
         let connections = Connections::new(limits(100, 100, Some(10)), 1024);
         let start = Instant(5_000_000_000);
-        let waits = |now| connections.wait_for_rate(now).as_millis();
+        let waits = |now| connections.wait_for_rate("ALL", now).as_millis();
         assert!((0..10).all(|_| waits(start) == 0));
         assert_eq!([waits(start), waits(start), waits(start)], [100, 200, 300]);
         let later = start + Duration::from_secs(10);
@@ -242,6 +272,20 @@ mod tests {
         assert_eq!(waits(later), 100);
         connections.limit(limits(100, 100, None));
         assert_eq!(waits(later), 0);
+    }
+
+    #[test]
+    fn a_listener_has_a_rate_of_its_own_under_that_of_the_broker() {
+        let connections = Connections::new(limits(100, 100, Some(10)), 1024);
+        let start = Instant(5_000_000_000);
+        let waits = |listener| connections.wait_for_rate(listener, start).as_millis();
+        assert_eq!([waits("SLOW"), waits("SLOW"), waits("SLOW"), waits("SLOW")], [0, 0, 500, 1000]);
+        // They counted for the broker, which lets six more come at once.
+        assert!((0..6).all(|_| waits("ALL") == 0));
+        assert_eq!([waits("ALL"), waits("SLOW"), waits("ALL")], [100, 1500, 300]);
+        // The listener for brokers counts for itself.
+        assert!((0..10).all(|_| waits("BROKERS") == 0));
+        assert_eq!([waits("BROKERS"), waits("ALL")], [100, 400]);
     }
 
     #[test]

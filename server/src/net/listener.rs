@@ -59,7 +59,7 @@ async fn accept_at(server: Rc<ShardServer>, bound: Bound) {
 /// Serves a connection once there is a place for it, or closes it.
 async fn admit(server: &Rc<ShardServer>, listener: &Rc<str>, stream: Stream, peer: SocketAddr) {
     let connections = &server.broker.connections;
-    let wait = connections.wait_for_rate(server.io.now());
+    let wait = connections.wait_for_rate(listener, server.io.now());
     if !wait.is_zero() {
         server.io.sleep(wait).await;
     }

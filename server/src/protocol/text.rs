@@ -2,6 +2,7 @@
 //!
 //! A `Text` keeps its whole frame alive; what outlives the request (a topic's name in the cluster image) is copied out.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::str::Utf8Error;
@@ -50,6 +51,15 @@ impl Deref for Text {
 impl From<String> for Text {
     fn from(text: String) -> Text {
         Text(Bytes::from(text.into_bytes()))
+    }
+}
+
+impl From<Cow<'static, str>> for Text {
+    fn from(text: Cow<'static, str>) -> Text {
+        match text {
+            Cow::Borrowed(text) => Text::from_static(text),
+            Cow::Owned(text) => Text::from(text),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub fn ask(answers: &mut Answers) {
     grow_and_delete(answers);
     describe(answers);
     settings(answers);
+    limits_of_listeners(answers);
 }
 
 fn topic(name: &str, partitions: i32) -> CreatableTopic {
@@ -195,6 +196,65 @@ fn describe(answers: &mut Answers) {
     configs("client metrics", 16, "x");
     configs("a group", 32, "x");
     configs("a group without a name", 32, "");
+}
+
+/// Limits of connections of one listener: which there are, what they may be, and how they are told.
+fn limits_of_listeners(answers: &mut Answers) {
+    const SET: i8 = 0;
+    const DELETE: i8 = 1;
+    let mut change = |what: &str, of: &str, key: &str, operation, value: Option<&str>, validate_only| {
+        let config = AlterableConfig { name: key.into(), config_operation: operation, value: value.map(Text::from) };
+        let resource = AlterConfigsResource { resource_type: 4, resource_name: of.into(), configs: vec![config] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only };
+        answers.ask::<IncrementalAlterConfigs>(what, 1, request);
+    };
+    let of_it = |base: &str| format!("listener.name.plaintext.{base}");
+    for broker in ["1", ""] {
+        for (key, value) in [
+            ("listener.name.plaintext.max.connections", "0"),
+            ("listener.name.plaintext.max.connections", "7"),
+            ("listener.name.plaintext.max.connections", "-1"),
+            ("listener.name.plaintext.max.connections", "x"),
+            ("listener.name.PLAINTEXT.max.connections", "x"),
+            ("listener.name.nowhere.max.connections", "0"),
+            ("listener.name.nowhere.max.connections", "x"),
+            ("listener.name.plaintext.max.connection.creation.rate", "0"),
+            ("listener.name.plaintext.max.connection.creation.rate", "7"),
+            ("listener.name.plaintext.max.connection.creation.rate", "-1"),
+            ("max.connections", "0"),
+            ("max.connection.creation.rate", "0"),
+        ] {
+            change(&format!("{key}={value} of {broker:?}"), broker, key, SET, Some(value), true);
+        }
+    }
+    for (broker, value) in [("1", "1000"), ("", "2000")] {
+        for base in ["max.connections", "max.connection.creation.rate"] {
+            change(&format!("{base}={value} of {broker:?}"), broker, &of_it(base), SET, Some(value), false);
+        }
+    }
+    // A moment until the broker has heard of it.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    for (broker, base) in [("1", "max.connections"), ("1", "max.connection.creation.rate"), ("", "max.connections")] {
+        let resource = DescribeConfigsResource {
+            resource_type: 4,
+            resource_name: broker.into(),
+            configuration_keys: Some(vec![of_it(base).into()]),
+        };
+        let request =
+            DescribeConfigsRequest { resources: vec![resource], include_synonyms: true, include_documentation: false };
+        answers.ask::<DescribeConfigs>(&format!("a listener's {base} of {broker:?}"), 4, request);
+    }
+    let mut change = |broker: &str, base: &str| {
+        let config = AlterableConfig { name: of_it(base).into(), config_operation: DELETE, value: None };
+        let resource = AlterConfigsResource { resource_type: 4, resource_name: broker.into(), configs: vec![config] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        answers.ask::<IncrementalAlterConfigs>(&format!("{base} of {broker:?} deleted"), 1, request);
+    };
+    for broker in ["1", ""] {
+        for base in ["max.connections", "max.connection.creation.rate"] {
+            change(broker, base);
+        }
+    }
 }
 
 fn settings(answers: &mut Answers) {

@@ -2,14 +2,12 @@
 //!
 //! The budget (per batch of 160 x 100 B): 0.3 to 0.55 µs for header and checksum, 3 ns per record for the walk, 0.25 µs for the
 //! copy. The walk is `validate` without `verify_crc`.
-//!
-//! `cargo bench -p corelog-benches --bench batch`
 
 use std::hint::black_box;
 
 use corelog_engine::batch::{BatchBuilder, Codec, Limits, codec, records, scan, validate, verify_crc};
 use corelog_engine::{Epoch, Offset, Timestamp};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 const NOW: Timestamp = Timestamp(1_750_000_000_000);
 const OUTPUT_BYTES_MAX: usize = 8 << 20;
@@ -118,4 +116,3 @@ fn codecs(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, accept, checksum, walk_over_batches, codecs);
-criterion_main!(benches);

@@ -1,6 +1,4 @@
 //! What an append costs the processor: offsets given out, one copy into the tail, the sparse index.
-//!
-//! `cargo bench -p corelog-benches --bench append`
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -11,7 +9,7 @@ use corelog_engine::batch::{BatchBuilder, Codec, Limits, Origin, validate};
 use corelog_engine::io::sim::{SimConfig, Simulation};
 use corelog_engine::log::{LeaderEpochs, Log, LogConfig, SegmentState};
 use corelog_engine::{Offset, Timestamp};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 /// Appends into one log before another begins: its tail stays within the cache of a shard.
@@ -56,4 +54,3 @@ fn tail_append(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, tail_append);
-criterion_main!(benches);

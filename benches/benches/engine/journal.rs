@@ -1,6 +1,4 @@
 //! What a commit group and an index look-up cost the processor.
-//!
-//! `cargo bench -p corelog-benches --bench journal`
 
 use std::hint::black_box;
 use std::path::Path;
@@ -8,7 +6,7 @@ use std::path::Path;
 use corelog_engine::journal::{Entry, GROUP_BYTES_MAX, GroupEncoder, GroupHeader, PartitionKey, parse_group};
 use corelog_engine::log::{IndexPoint, OffsetIndex};
 use corelog_engine::{Offset, Position, Timestamp, TopicId};
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group};
 
 const ENTRIES: usize = 64;
 const POINTS: i64 = 1_000_000;
@@ -98,4 +96,3 @@ fn index(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, groups, index);
-criterion_main!(benches);

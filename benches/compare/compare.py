@@ -163,6 +163,10 @@ def table(result):
     return "\n".join(lines)
 
 
+def utc_now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -179,6 +183,7 @@ def main():
     for binary in (arguments.corelog, arguments.bench):
         if not binary.exists():
             sys.exit(f"compare.py: {binary} is not there: cargo build --release --bins")
+    started = utc_now()
     data = arguments.data_dir.resolve()
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
@@ -203,7 +208,8 @@ def main():
             print(f"round {number + 1}: {name}: " + ", ".join(f"{key} {word(value)}" for key, value in taken[name][-1].items()), flush=True)
     names = [name for name in taken["corelog"][0] if all(name in round_ for rounds in taken.values() for round_ in rounds)]
     result = {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "started": started,
+        "ended": utc_now(),
         "command": "compare.py " + " ".join(sys.argv[1:]),
         "commit": summary["commit"],
         "kafka": next(line.split(">")[1].split("<")[0] for line in (HERE / "pom.xml").read_text().splitlines() if "<kafka.version>" in line),

@@ -1,18 +1,21 @@
 //! One core's part of the store, and the store made of them.
 //!
 //! [`Store`] is the handle from outside; a [`Shard`] lives on its own thread. An append goes through `shard` (validate, assign, copy),
-//! `flusher` (group commit), `writer` (the segment behind it); `checkpointer` frees the journal, `recovery` reads it; `reader` serves
-//! memory and files. `retention` drops old segments; `cleaner` finds what to compact, `clean` does it, `swap` puts it in place.
+//! `flusher` (group commit), `writer` (the segment behind it), `memory` (what of it stays there); `checkpointer` frees the journal,
+//! `recovery` reads it; `reader` serves memory and files. `create_delete` begins and ends partitions; `retention` drops old segments;
+//! `cleaner` finds what to compact, `clean` does it, `swap` puts it in place.
 
 mod checkpointer;
 mod clean;
 mod cleaner;
 mod close;
 mod config;
+mod create_delete;
 mod flusher;
 mod group_sync;
 mod join;
 mod leftovers;
+mod memory;
 mod metrics;
 mod partition;
 mod prepare;

@@ -14,14 +14,9 @@ use crate::batch::{self, Limits, Origin};
 use crate::error::{Error, Result};
 use crate::io::Io;
 use crate::journal::{Journal, PartitionKey};
-use crate::log::partition_metadata::{DELETED_METADATA_FILE, PARTITION_METADATA_FILE};
-use crate::log::{
-    Appended, CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX, LeaderEpochs, Log, LogConfig, LogOffsets, PartitionMetadata,
-    SealedSegment, SegmentState, segment_base_of,
-};
+use crate::log::{Appended, Log, LogConfig, LogOffsets, SealedSegment};
 use crate::shard::config::{CleanerConfig, StoreConfig};
 use crate::shard::flusher::Flusher;
-use crate::shard::leftovers::deleted_dir_name;
 use crate::shard::metrics::Metrics;
 use crate::shard::partition::Partition;
 use crate::shard::recycler::Recycler;
@@ -61,8 +56,8 @@ pub struct Shard {
     /// Partitions that are created but not told of yet, which only checkpoints look at.
     pub(super) newborn: RefCell<Vec<Rc<Partition>>>,
     /// Names of partitions that are being created or deleted.
-    changing: RefCell<FxHashSet<TopicPartition>>,
-    changed: tokio::sync::Notify,
+    pub(super) changing: RefCell<FxHashSet<TopicPartition>>,
+    pub(super) changed: tokio::sync::Notify,
     pub(super) journal: RefCell<Journal>,
     pub(super) flusher: Flusher,
     pub(super) recycler: RefCell<Recycler>,
@@ -70,7 +65,7 @@ pub struct Shard {
     /// Memory that the tails hold, in bytes; and the partitions whose tails have something to give back.
     pub(super) held_bytes: Cell<usize>,
     /// How many partitions hold more than a quiet one needs.
-    growing: Cell<usize>,
+    pub(super) growing: Cell<usize>,
     pub(super) evictable: RefCell<VecDeque<Rc<Partition>>>,
     /// Bytes appended that are neither in a segment nor in the journal.
     pub(super) backlog_bytes: Cell<u64>,
@@ -198,97 +193,6 @@ impl Shard {
 
     pub(super) fn partition_dir(&self, name: &TopicPartition) -> PathBuf {
         self.config.dir.join(name.to_string())
-    }
-
-    /// Creates a partition, empty; it exists after a power cut when this has returned.
-    ///
-    /// # Errors
-    /// [`Error::PartitionExists`]; faults of the disk.
-    pub async fn create(self: &Rc<Self>, name: &TopicPartition, topic_id: TopicId, config: LogConfig) -> Result<()> {
-        self.check()?;
-        let _name = self.take_name(name).await;
-        if self.contains(name) {
-            return Err(Error::PartitionExists(name.clone()));
-        }
-        let dir = self.partition_dir(name);
-        self.io.create_dir_all(&dir).await?;
-        if let Some(other) = self.io.list_dir(&dir).await?.iter().find(|entry| segment_base_of(&entry.name).is_some()) {
-            let what = "it belongs to no partition, and is in the way of a new one; take its directory away";
-            return Err(Error::corrupt(&dir.join(&other.name), None, what));
-        }
-        self.io.replace_file(&dir.join(PARTITION_METADATA_FILE), PartitionMetadata { topic_id }.encode()).await?;
-        self.io.sync_dir(&self.config.dir).await?;
-        self.check()?;
-        let state = SegmentState::empty(Offset::ZERO);
-        let key = PartitionKey { topic_id, partition: name.partition };
-        let log = Log::open(
-            &self.io,
-            dir.clone(),
-            Rc::new(config),
-            Offset::ZERO,
-            Offset::ZERO,
-            LeaderEpochs::new(),
-            Vec::new(),
-            Vec::new(),
-            state,
-        );
-        let partition = Rc::new(Partition::new(name.clone(), key, dir, log));
-        partition.changed.set(true);
-        // The journal tells that the log is new before anything is written to it: recovery believes no file that it finds
-        // there, while one that nothing tells of is taken for another broker's.
-        self.newborn.borrow_mut().push(partition.clone());
-        let sequence = self.note_entry(NotedEntry::Start { key, start: Offset::ZERO });
-        let told = self.group_applied(sequence).await;
-        self.newborn.borrow_mut().retain(|newborn| !Rc::ptr_eq(newborn, &partition));
-        told?;
-        self.partitions.borrow_mut().insert(name.clone(), partition);
-        Ok(())
-    }
-
-    /// Deletes a partition: it is gone at once, its files follow.
-    pub async fn delete(self: &Rc<Self>, name: &TopicPartition) -> Result<()> {
-        let _name = self.take_name(name).await;
-        let partition = self.partition(name)?;
-        // From here on recovery takes it for deleted. No checkpoint may leave it out before.
-        self.io
-            .rename(&partition.dir.join(PARTITION_METADATA_FILE), &partition.dir.join(DELETED_METADATA_FILE))
-            .await?;
-        self.io.sync_dir(&partition.dir).await?;
-        self.partitions.borrow_mut().remove(name);
-        partition.delete();
-        self.recount(&partition, &partition.log.borrow());
-        // The queue would keep its memory until others hold too much.
-        self.evictable.borrow_mut().retain(|other| !Rc::ptr_eq(other, &partition));
-        self.partitions_gone.set(true);
-        // What is under way would else miss its files, or find those of a partition that gets the name next.
-        while partition.is_at_work() {
-            self.failed()?;
-            let progress = partition.progress.notified();
-            if partition.is_at_work() {
-                progress.await;
-            }
-        }
-        let gone = self.config.dir.join(deleted_dir_name(name, partition.key.topic_id));
-        self.io.rename(&partition.dir, &gone).await?;
-        self.io.sync_dir(&self.config.dir).await?;
-        let shard = self.clone();
-        self.io.spawn(async move {
-            if let Err(error) = shard.io.remove_dir_all(&gone).await {
-                tracing::warn!(%error, "a deleted partition's files stay");
-            }
-        });
-        Ok(())
-    }
-
-    /// Waits until nobody else creates or deletes a partition of this name.
-    async fn take_name(&self, name: &TopicPartition) -> TakenName<'_> {
-        loop {
-            let changed = self.changed.notified();
-            if self.changing.borrow_mut().insert(name.clone()) {
-                return TakenName { shard: self, name: name.clone() };
-            }
-            changed.await;
-        }
     }
 
     /// Gives a partition other settings.
@@ -549,65 +453,6 @@ impl Shard {
     /// Whether [`Shard::close`] has come to its end.
     pub(super) fn is_closed(&self) -> bool {
         self.closing.get() && self.failure.borrow().is_some()
-    }
-
-    /// Counts anew what a partition holds in memory and what of it waits for the disk, after its log changed.
-    pub(super) fn recount(&self, partition: &Partition, log: &Log) {
-        let (held, waiting) = match partition.is_deleted() {
-            true => (0, 0),
-            false => (log.memory_bytes(), log.waiting_bytes()),
-        };
-        let (held_before, waiting_before) = partition.counted.replace((held, waiting));
-        self.held_bytes.set(self.held_bytes.get() + held - held_before);
-        let grows = |held: usize| usize::from(held >= CHUNK_BYTES_ENOUGH);
-        self.growing.set(self.growing.get() + grows(held) - grows(held_before));
-        self.backlog_bytes.set(self.backlog_bytes.get() + waiting - waiting_before);
-        if waiting < waiting_before && self.has_room() {
-            self.backlog_shrunk.notify_waiters();
-        }
-    }
-
-    /// How large the pieces of a tail's memory may grow, in bytes: all that grow now have half of the cache together.
-    fn chunk_bytes_max(&self) -> usize {
-        let share = self.config.cache_bytes / 2 / self.growing.get().max(1);
-        (share + 1).next_power_of_two().div_ceil(2).clamp(CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX)
-    }
-
-    /// Gives back the memory of the oldest bytes that the segments have, while more is held than the bound.
-    pub(super) fn evict(&self) {
-        while self.held_bytes.get() > self.config.cache_bytes {
-            let Some(partition) = self.evictable.borrow_mut().pop_front() else { return };
-            partition.evictable.set(false);
-            if partition.check().is_err() {
-                continue;
-            }
-            let mut log = partition.log.borrow_mut();
-            let more = log.evict();
-            self.recount(&partition, &log);
-            drop(log);
-            if more {
-                self.offer_eviction(&partition);
-            }
-        }
-    }
-
-    pub(super) fn offer_eviction(&self, partition: &Rc<Partition>) {
-        if !partition.evictable.replace(true) {
-            self.evictable.borrow_mut().push_back(partition.clone());
-        }
-    }
-}
-
-/// The right to create or delete the partition of a name.
-struct TakenName<'a> {
-    shard: &'a Shard,
-    name: TopicPartition,
-}
-
-impl Drop for TakenName<'_> {
-    fn drop(&mut self) {
-        self.shard.changing.borrow_mut().remove(&self.name);
-        self.shard.changed.notify_waiters();
     }
 }
 

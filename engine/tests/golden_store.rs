@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use corelog_engine::batch::{Origin, scan};
+use corelog_engine::batch::{BatchBuilder, Codec, Origin, scan};
 use corelog_engine::shard::TimedOffset;
 use corelog_engine::{
     AppendOptions, Epoch, LogConfig, Offset, ReadRequest, ReadUpTo, Store, StoreConfig, Timestamp, TopicId,
@@ -146,6 +146,80 @@ fn what_a_kafka_broker_left_opens_and_answers_as_there() {
             );
         }
     }
+}
+
+/// Aborted transactions among the records from one offset to another: producers and first offsets.
+fn aborted(store: &Store, name: &TopicPartition, from: i64, to: i64) -> Vec<(i64, i64)> {
+    let topic = name.clone();
+    let found = store.call_blocking(store.shard_of(name), move |shard| {
+        Box::pin(async move { shard.aborted_transactions(&topic, Offset(from), Offset(to)).await.expect("answered") })
+    });
+    found.expect("the shard answers").into_iter().map(|(id, first)| (id, first.0)).collect()
+}
+
+#[test]
+fn what_kafka_aborted_is_known_and_what_it_left_open_counts_as_aborted() {
+    let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let partition = partitions().remove(0);
+    let name = name_of(&partition);
+    copy_dir(&golden(&name.to_string()), &dir.path().join(name.to_string()));
+    let segments = partition["segments"].as_array().expect("segments").iter();
+    let known: Vec<Vec<i64>> =
+        segments.flat_map(|segment| segment["aborted"].as_array().expect("a list").iter().map(numbers)).collect();
+    assert_eq!(known.len(), 2, "the fixture has some");
+    let end = number(&partition["end_offset"]);
+    let open = (3_000, end + 1);
+    let store = Store::open(config(dir.path())).expect("opens");
+    let topic = name.clone();
+    let appended = store.call_blocking(store.shard_of(&name), move |shard| {
+        Box::pin(async move {
+            let options = AppendOptions { epoch: Epoch(-1), origin: Origin::Client };
+            for builder in
+                [BatchBuilder::new(Codec::None), BatchBuilder::new(Codec::None).producer(3_000, 0, 0).transactional()]
+            {
+                let mut builder = builder;
+                builder.push(Timestamp(1_000), None, Some(b"x"), &[]);
+                shard.append(&topic, &builder.build(Offset::ZERO), options).expect("good");
+            }
+        })
+    });
+    appended.expect("the shard answers");
+    for from in (0..end + 2).step_by(3) {
+        for to in [from + 1, from + 3, from + 10, end + 1, end + 2] {
+            let among = known.iter().filter(|one| one[2] >= from && one[1] < to).map(|one| (one[0], one[1]));
+            let expected: Vec<_> = among.chain((to > open.1).then_some(open)).collect();
+            assert_eq!(aborted(&store, &name, from, to), expected, "from {from} to {to}");
+        }
+    }
+    store.close().expect("closes");
+    drop(store);
+    // The same after a restart; and what is cut off is not told of again when its offsets are others'.
+    let store = Store::open(config(dir.path())).expect("opens");
+    assert_eq!(aborted(&store, &name, 0, end + 2).len(), 3);
+    let (topic, cut) = (name.clone(), known[1][2]);
+    let end = store.call_blocking(store.shard_of(&name), move |shard| {
+        Box::pin(async move { shard.truncate(&topic, Offset(cut)).await.expect("cut") })
+    });
+    assert!(end.expect("the shard answers").0 <= cut);
+    let left = vec![(known[0][0], known[0][1]), (known[1][0], known[1][1])];
+    // The first has its marker, the second has lost it and is open again.
+    assert_eq!(aborted(&store, &name, 0, i64::MAX), left);
+    store.close().expect("closes");
+    drop(store);
+    let index = dir.path().join(name.to_string()).join("00000000000000000292.txnindex");
+    assert_eq!(std::fs::metadata(&index).expect("it is there").len(), 0, "{}", index.display());
+
+    // Whoever cannot know what was aborted shows nothing.
+    std::fs::write(&index, [0; 35]).expect("written");
+    let store = Store::open(config(dir.path())).expect("opens");
+    let topic = name.clone();
+    let refused = store.call_blocking(store.shard_of(&name), move |shard| {
+        Box::pin(async move { shard.aborted_transactions(&topic, Offset(0), Offset(1)).await.expect_err("damaged") })
+    });
+    let refused = refused.expect("the shard answers");
+    assert!(refused.to_string().contains("00000000000000000292.txnindex"), "{refused}");
+    store.close().expect("closes");
+    drop(store);
 }
 
 #[test]

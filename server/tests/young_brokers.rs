@@ -219,6 +219,32 @@ fn readers_of_committed_records_see_all_of_them_as_soon_as_the_broker_serves() {
     }
 }
 
+/// Readers of committed records must skip what was aborted before, in a directory that Kafka left.
+#[test]
+fn transactions_that_kafka_aborted_are_told_to_readers_of_committed_records() {
+    let mut broker = TestBroker::start(&[]);
+    let mut client = broker.client();
+    client.create("t", 1, &[]);
+    (0..4).for_each(|_| assert_eq!(client.produce("t", 0, batch(&["x"])).error_code, ErrorCode::NONE));
+    let fetch = |client: &mut Client, from, isolation_level| {
+        let request = FetchRequest { isolation_level, ..fetch_request("t", 0, from) };
+        let data = only(client.call::<Fetch>(12, &request));
+        let aborted = data.aborted_transactions.clone();
+        (values(&data).len(), aborted.map(|all| all.iter().map(|one| (one.producer_id, one.first_offset)).collect()))
+    };
+    assert_eq!(fetch(&mut client, 0, READ_COMMITTED), (4, Some(vec![])));
+    // Its producer 7 aborted what it had written at 1, with a marker at 2.
+    let numbers = [7i64, 1, 2, 3].iter().flat_map(|number| number.to_be_bytes());
+    let entry: Vec<u8> = [0, 0].into_iter().chain(numbers).collect();
+    std::fs::write(broker.dir.path().join("data/t-0/00000000000000000000.txnindex"), entry).expect("written");
+    broker.restart();
+    let mut client = broker.client();
+    assert_eq!(fetch(&mut client, 0, READ_COMMITTED), (4, Some(vec![(7, 1)])));
+    assert_eq!(fetch(&mut client, 2, READ_COMMITTED), (2, Some(vec![(7, 1)])));
+    assert_eq!(fetch(&mut client, 3, READ_COMMITTED), (1, Some(vec![])));
+    assert_eq!(fetch(&mut client, 0, 0), (4, None));
+}
+
 /// Redpanda #10195: consumers hung after the leadership of a partition had changed.
 #[test]
 fn a_consumer_that_knows_the_last_leader_is_told_so_and_goes_on() {

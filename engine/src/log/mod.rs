@@ -16,6 +16,7 @@ mod segment_file;
 mod segment_index;
 mod tail;
 pub mod time_index;
+mod transaction_index;
 
 pub use config::{CleanupPolicy, LogConfig};
 pub use leader_epochs::LeaderEpochs;
@@ -32,3 +33,4 @@ pub use segment_file::{PreparedFile, SegmentFile};
 pub use segment_index::SegmentIndex;
 pub use tail::{CHUNK_BYTES_ENOUGH, CHUNK_BYTES_MAX, Slices, Tail};
 pub use time_index::TimeIndex;
+pub use transaction_index::{ABORTED_BYTES, AbortedTransaction, TRANSACTION_INDEX_SUFFIX, decode_transaction_index};

@@ -5,6 +5,7 @@
 //! `recovery` reads it; `reader` serves memory and files. `create_delete` begins and ends partitions; `retention` drops old segments;
 //! `cleaner` finds what to compact, `clean` does it, `swap` puts it in place.
 
+mod aborted;
 mod checkpointer;
 mod clean;
 mod cleaner;

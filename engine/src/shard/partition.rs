@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::error::{Error, Result};
 use crate::journal::{PartitionKey, PartitionState};
 use crate::log::{Log, LogOffsets};
+use crate::shard::aborted::Aborted;
 use crate::shard::read_stream::ReadStreams;
 use crate::shard::waiters::{Event, Waiters};
 use crate::types::{Offset, Position, TopicPartition};
@@ -57,6 +58,8 @@ pub struct Partition {
     pub progress: tokio::sync::Notify,
     /// Whether it waits for its turn to write to its segment.
     pub wants_write: Cell<bool>,
+    /// Its aborted transactions, once somebody has asked for them.
+    pub(super) aborted: RefCell<Option<Rc<Aborted>>>,
     /// Its cold readers.
     pub streams: RefCell<ReadStreams>,
     cursors: RefCell<smallvec::SmallVec<[Cursor; CURSORS_MAX]>>,
@@ -121,6 +124,7 @@ impl Partition {
             prepared_for: Cell::new(None),
             progress: tokio::sync::Notify::new(),
             wants_write: Cell::new(false),
+            aborted: RefCell::default(),
             streams: RefCell::default(),
             cursors: RefCell::default(),
             failure: RefCell::new(None),

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::io::{DirEntry, Io, OpenMode};
-use crate::log::{SealedSegment, SegmentFile, SegmentIndex, segment_base_of, segment_file_name};
+use crate::log::{ABORTED_BYTES, SealedSegment, SegmentFile, SegmentIndex, segment_base_of, segment_file_name};
 use crate::shard::clean::{Cleanable, CleanedFile};
 use crate::shard::partition::Partition;
 use crate::shard::segment_scan::scan_file;
@@ -21,8 +21,6 @@ use crate::types::{Offset, Position};
 const CLEANED_SUFFIX: &str = ".cleaned";
 /// How a complete one ends that is on its way into the log; a start carries that on.
 const SWAP_SUFFIX: &str = ".swap";
-/// The bytes of an entry of a transaction index.
-const ABORTED_BYTES: usize = 34;
 /// What a segment has beside its batches.
 const BESIDE: [&str; 5] = ["index", "timeindex", "txnindex", "snapshot", "points"];
 

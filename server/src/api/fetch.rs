@@ -17,7 +17,9 @@ use super::partition::{Led, led, topic, topic_by_id};
 use super::{Call, errors};
 use crate::broker::ShardServer;
 use crate::join::{self, LocalFuture};
-use crate::protocol::fetch::{EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
+use crate::protocol::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 use crate::protocol::{ErrorCode, Records};
 
 /// The first version with topic ids.
@@ -206,6 +208,9 @@ fn cut_to(mut out: Vec<(&mut ReadOut, usize)>, bytes_max: usize) {
     for (index, (read, limit)) in out.into_iter().enumerate() {
         if index > 0 && read.bytes > left.min(limit) {
             read.data.records = Some(Records::default());
+            if let Some(aborted) = &mut read.data.aborted_transactions {
+                aborted.clear();
+            }
             read.bytes = 0;
             // There is more at once.
             read.is_cut_short = true;
@@ -267,18 +272,31 @@ async fn read(server: &Rc<ShardServer>, wanted: &Wanted, bytes_left: usize, is_f
         ReadUpTo::LastStable => read.offsets.last_stable,
         _ => read.offsets.high_watermark,
     };
+    let aborted_transactions = match wanted.up_to {
+        ReadUpTo::LastStable if read.bytes > 0 => Some(aborted(server, wanted, read.next_offset).await?),
+        ReadUpTo::LastStable => Some(Vec::new()),
+        _ => None,
+    };
     let data = PartitionData {
         partition_index: index,
         error_code: ErrorCode::NONE,
         high_watermark: read.offsets.high_watermark.0,
         last_stable_offset: read.offsets.last_stable.0,
         log_start_offset: read.offsets.start.0,
-        aborted_transactions: (wanted.up_to == ReadUpTo::LastStable).then(Vec::new),
+        aborted_transactions,
         records: Some(Records(read.slices.into_iter().map(Slice::into).collect::<Vec<Bytes>>().into())),
         ..Default::default()
     };
     let is_cut_short = read.bytes > 0 && read.next_offset < visible_end;
     Ok(ReadOut { place: *place, data, bytes: read.bytes, is_cut_short })
+}
+
+/// The aborted transactions among the records that were read.
+async fn aborted(server: &Rc<ShardServer>, wanted: &Wanted, to: Offset) -> Result<Vec<AbortedTransaction>, Error> {
+    let found = server.shard.aborted_transactions(&wanted.led.name, wanted.from, to).await?;
+    let told =
+        |(producer_id, first_offset): (i64, Offset)| AbortedTransaction { producer_id, first_offset: first_offset.0 };
+    Ok(found.into_iter().map(told).collect())
 }
 
 /// Where the client's log and ours part ways, if they do (KIP-595); not if the client does not ask.

@@ -112,8 +112,9 @@ pub struct Log {
     appended_unix: Timestamp,
     /// What was appended when [`Log::quiet_down`] last looked.
     quiet_appended: u64,
-    /// Where a segment ends that was completed although no commit carries all of it: a checkpoint must tell of it before the
-    /// journal may go on behind it.
+    /// Where a segment ends that was completed although no commit carries all of it, or the end that a checkpoint under way tells of
+    /// although no commit does: it must be told before the journal may go on behind it. An extent, which recovery compares
+    /// whole, would else begin before what the checkpoint knows.
     untold: Option<Offset>,
 }
 
@@ -673,17 +674,24 @@ impl Log {
         removed
     }
 
-    /// What a checkpoint keeps of the newest segment: up to what is on its way to stable storage for a durable log, else up to
+    /// What a checkpoint keeps of the newest segment: up to what is on its way to stable storage for a log that commits, else up to
     /// the end. With the offset behind it.
     pub fn checkpoint_state(&self) -> (SegmentState, Offset, u64) {
-        let segment = self.open_segments().find(|segment| segment.durable_issued() < segment.end());
-        match segment {
-            Some(segment) if self.config.is_durable() && !self.has_unsynced_writes() && self.knows_producers() => {
+        match self.open_segments().find(|segment| segment.durable_issued() < segment.end()) {
+            Some(segment) if self.commits() => {
                 let position = segment.durable_issued();
                 let next = self.issued_offset(segment, position);
                 (segment.state(position), next, 0)
             }
             _ => (self.active.state(self.active.end()), self.end, self.appended_bytes),
+        }
+    }
+
+    /// A checkpoint is going to tell of everything before `offset`: of more than what is committed, where the log does not commit, and
+    /// then nothing is until [`Log::apply_told`].
+    pub fn begin_telling(&mut self, offset: Offset) {
+        if !self.commits() {
+            self.untold = Some(offset);
         }
     }
 

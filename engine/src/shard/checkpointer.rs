@@ -197,9 +197,10 @@ impl Shard {
             // From here on nothing is awaited: the state, and whether it changed, are of one moment.
             let changed = partition.changed.replace(false);
             let applied_before = self.journal.borrow().head().sequence;
-            let log = partition.log.borrow();
+            let mut log = partition.log.borrow_mut();
             let (segment, next_offset, appended_bytes) = log.checkpoint_state();
             if changed {
+                log.begin_telling(next_offset);
                 taken.push(Taken {
                     partition: partition.clone(),
                     segment: segment.base,

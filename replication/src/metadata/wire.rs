@@ -17,7 +17,9 @@ pub enum RecordError {
     #[error("{0} is malformed")]
     Malformed(&'static str),
     /// A frame, kind or version of record that this program does not know.
-    #[error("record {api_key} version {version} (frame {frame}) is not known here; a newer program wrote it")]
+    #[error(
+        "record {api_key} version {version} (frame {frame}) is not known here; a newer program wrote it, or Apache Kafka, of which partitions can be taken over but not this log"
+    )]
     Unknown {
         /// The frame's version.
         frame: u32,

@@ -1,5 +1,9 @@
 //! Checkpoints between an append and its group: after a power cut every acknowledged batch of partitions that are appended to seldom
 //! is there, although the checkpoints freed the journal that held it.
+//!
+//! A failure prints its seed: `CORELOG_SEED=n` replays it, `CORELOG_SEEDS=n` runs so many.
+
+mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -48,11 +52,11 @@ async fn append_in_turn(io: Io, shard: Rc<Shard>, acknowledged: Rc<RefCell<Vec<i
 
 #[test]
 fn a_checkpoint_between_an_append_and_its_group_loses_nothing() {
-    for seed in 0..SEEDS {
+    for seed in support::seeds(SEEDS) {
         let sim = Simulation::new(seed, SimConfig { arena_bytes: 8 << 20, ..SimConfig::default() });
         let acknowledged = Rc::new(RefCell::new(vec![0; PARTITIONS]));
         let known = acknowledged.clone();
-        sim.run_until(Stop::AfterOperations(1_500 + seed * 97), async |io| {
+        sim.run_until(Stop::AfterOperations(1_500 + seed % SEEDS * 97), async |io| {
             let shard = Shard::open_alone(&io, store()).await.expect("the store opens");
             for partition in 0..PARTITIONS {
                 let id = TopicId(uuid::Uuid::from_u128(1));

@@ -4,6 +4,8 @@
 //! it and after. A failure names its seed; `CORELOG_SEED=<n> cargo test -p corelog-engine --test inspect_crash` runs that one alone,
 //! `CORELOG_SEEDS=<n>` as many as one has time for (500 of 4 cuts where nothing is said).
 
+mod support;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -270,11 +272,7 @@ fn run(seed: u64) -> u64 {
 
 #[test]
 fn the_offline_tools_and_recovery_see_the_same_after_every_power_cut() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("CORELOG_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("CORELOG_SEEDS").unwrap_or(500),
-    };
+    let seeds = support::seeds(500);
     // Each seed is a machine of its own: on a thread per core, each taking every so-manieth.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let parts: Vec<_> = (0..threads)

@@ -4,6 +4,8 @@
 //! A failure names its seed; `CORELOG_SEED=<n> cargo test -p corelog-engine --test journal_crash` runs that one alone,
 //! `CORELOG_SEEDS=<n>` as many as one has time for.
 
+mod support;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
@@ -195,11 +197,7 @@ fn run(seed: u64) -> Shared {
 
 #[test]
 fn every_acknowledged_group_survives_a_power_cut_and_nothing_else_is_believed() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("CORELOG_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("CORELOG_SEEDS").unwrap_or(200),
-    };
+    let seeds = support::seeds(200);
     let (mut laps, mut found, mut torn) = (0, 0, 0);
     for seed in seeds.clone() {
         let outside = run(seed);

@@ -9,6 +9,8 @@
 
 mod life;
 mod model;
+#[path = "../support/mod.rs"]
+mod support;
 
 use life::Machine;
 
@@ -17,11 +19,7 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 50 } else { 1000 };
 
 #[test]
 fn the_newest_record_of_each_key_survives_every_crash() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seeds = match number("CORELOG_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("CORELOG_SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = support::seeds(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let parts: Vec<_> = (0..threads)
         .map(|first| {

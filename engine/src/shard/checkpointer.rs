@@ -251,6 +251,8 @@ impl Shard {
 
     /// Writes index points to a file where a checkpoint would carry many.
     async fn spill_points(&self, partition: &Partition) -> Result<()> {
+        // The segment may roll meanwhile, and whoever completes it removes the file.
+        let _points = partition.points.lock().await;
         let (path, base, at, points) = {
             let log = partition.log.borrow();
             let segment = log.active();

@@ -81,6 +81,8 @@ pub struct Partition {
     pub is_uncleanable: Cell<bool>,
     /// Held while complete segments are replaced or cut off, so that none of them is removed meanwhile.
     pub files: tokio::sync::Mutex<()>,
+    /// Held while index points are written to their file, or it is removed.
+    pub points: tokio::sync::Mutex<()>,
     /// What is recorded of it where it was found damaged: checkpoints carry that on.
     damaged: RefCell<Option<PartitionState>>,
 }
@@ -138,6 +140,7 @@ impl Partition {
             checkpointed_segment: Cell::new(None),
             is_uncleanable: Cell::new(false),
             files: tokio::sync::Mutex::new(()),
+            points: tokio::sync::Mutex::new(()),
             damaged: RefCell::new(None),
         }
     }

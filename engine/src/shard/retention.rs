@@ -279,7 +279,10 @@ impl Shard {
         }
         remove_snapshots_behind(&self.io, &partition.dir, end).await?;
         let kept = partition.log.borrow().active().file().path().to_path_buf();
-        remove_indexes(&self.io, &kept).await?;
+        {
+            let _points = partition.points.lock().await;
+            remove_indexes(&self.io, &kept).await?;
+        }
         self.cut_aborted(&partition, &kept, end).await?;
         // None of them may come back under the name of what is appended from now on.
         self.io.sync_dir(&partition.dir).await?;

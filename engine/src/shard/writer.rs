@@ -359,6 +359,7 @@ impl Shard {
             self.io.replace_file(&path.with_extension("timeindex"), index.times.encode()).await
         };
         self.when_space(Some(partition), store).await?;
+        let _points = partition.points.lock().await;
         let points = path.with_extension("points");
         if self.io.file_len(&points).await?.is_some() {
             self.io.remove_file(&points).await?;
@@ -376,6 +377,7 @@ impl Shard {
         if let Err(error) = self.load_points(partition, base).await {
             let path = partition.log.borrow().open_segment(base).expect("it is open").file().path().to_path_buf();
             tracing::warn!(%error, path = %path.display(), "the segment is left without its indexes");
+            let _points = partition.points.lock().await;
             remove_indexes(&self.io, &path).await?;
             return Ok(None);
         }

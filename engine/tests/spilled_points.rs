@@ -1,0 +1,123 @@
+//! Index points that checkpoints write to a file of their own, while segments roll, are completed and are cut: nothing of that takes the
+//! store offline, and after a power cut every flushed record is found by its offset.
+//!
+//! A failure prints its seed: `CORELOG_SEED=n` replays it, `CORELOG_SEEDS=n` runs so many.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_engine::batch::{BatchBuilder, Codec, records};
+use corelog_engine::io::Io;
+use corelog_engine::io::sim::{Faults, SimConfig, Simulation, Stop};
+use corelog_engine::{
+    AppendOptions, LogConfig, Offset, ReadRequest, ReadUpTo, Shard, StoreConfig, Timestamp, TopicId, TopicPartition,
+};
+
+const SEEDS: u64 = 40;
+const LIVES: u64 = 3;
+
+/// What is known of the log from outside: the values by offset, up to where they were flushed, and how often points were written.
+#[derive(Default)]
+struct Known {
+    sent: RefCell<Vec<u64>>,
+    flushed: Cell<usize>,
+    spilled: Cell<bool>,
+}
+
+fn name() -> TopicPartition {
+    TopicPartition::new("dense", 0)
+}
+
+fn log() -> LogConfig {
+    LogConfig { segment_bytes: 24 << 10, index_interval_bytes: 100, file_delete_delay_ms: 0, ..LogConfig::default() }
+}
+
+async fn open(io: &Io) -> Rc<Shard> {
+    let store = StoreConfig {
+        shards: 1,
+        pin: false,
+        journal_bytes: 8 << 20,
+        checkpoint_interval_ms: 1,
+        ..StoreConfig::new("/data")
+    };
+    let shard = Shard::open_alone(io, store).await.expect("the store opens");
+    if !shard.contains(&name()) {
+        shard.create(&name(), TopicId(uuid::Uuid::from_u128(1)), log()).await.expect("created");
+    }
+    shard.configure(&name(), log()).expect("it is there");
+    shard
+}
+
+async fn work(io: Io, known: Rc<Known>, cuts: bool) {
+    let shard = open(&io).await;
+    let end = shard.offsets(&name()).expect("it is there").end.0 as usize;
+    assert!(end >= known.flushed.get(), "{} was flushed, {end} was found", known.flushed.get());
+    known.sent.borrow_mut().truncate(end);
+    known.flushed.set(end);
+    check(&shard, &known).await;
+    loop {
+        for _ in 0..1 + io.random() % 30 {
+            let value = io.random();
+            let mut builder = BatchBuilder::new(Codec::None);
+            builder.push(Timestamp(1), None, Some(&value.to_le_bytes().repeat(8)), &[]);
+            shard.append(&name(), &builder.build(Offset::ZERO), AppendOptions::default()).expect("room");
+            known.sent.borrow_mut().push(value);
+        }
+        let end = known.sent.borrow().len();
+        if io.random().is_multiple_of(2) {
+            shard.flushed(&name(), Offset(end as i64)).await.expect("the store is online");
+            known.flushed.set(end);
+        }
+        if cuts && io.random().is_multiple_of(40) {
+            let to = end - (io.random() % 20).min(end as u64) as usize;
+            known.flushed.set(known.flushed.get().min(to));
+            shard.truncate(&name(), Offset(to as i64)).await.expect("the store is online");
+            known.sent.borrow_mut().truncate(to);
+        }
+        shard.check().expect("the store is online");
+        io.sleep(Duration::from_micros(io.random() % 900)).await;
+    }
+}
+
+/// Each of some offsets leads to its record.
+async fn check(shard: &Rc<Shard>, known: &Known) {
+    let sent = known.sent.borrow().clone();
+    for offset in (0..sent.len()).step_by(13) {
+        let from = Offset(offset as i64);
+        let request = ReadRequest { from, bytes_max: 1, at_least_one: true, up_to: ReadUpTo::End };
+        let bytes = shard.read(&name(), request).await.expect("readable").to_vec();
+        let batch = records(&bytes, 1 << 20).expect("records");
+        let record = batch.iter().next().expect("one").expect("a record");
+        let value = record.value.expect("a value");
+        assert_eq!((record.offset, &value[..8]), (from, &sent[offset].to_le_bytes()[..]));
+    }
+}
+
+#[test]
+fn points_are_written_while_segments_roll_and_are_cut() {
+    let mut spilled = 0;
+    let seeds = support::seeds(SEEDS);
+    for seed in seeds.clone() {
+        // Some operations are slow, so that a whole segment is completed while points are written.
+        let faults = Faults { slow: 20_000, slow_time: Duration::from_millis(15), ..Faults::default() };
+        let sim = Simulation::new(
+            seed,
+            SimConfig { faults, renames_tear: false, arena_bytes: 8 << 20, ..SimConfig::default() },
+        );
+        let known = Rc::new(Known::default());
+        for life in 0..LIVES {
+            let stop = Stop::AfterOperations(200 + (seed * 7919 + life * 104_729) % 4000);
+            let (known, cuts) = (known.clone(), seed % 3 == 2);
+            let ended = sim.run_until(stop, async |io| work(io, known.clone(), cuts).await);
+            assert!(ended.is_none(), "a life ends with a power cut");
+            let is_points = |path: &std::path::PathBuf| path.extension().is_some_and(|suffix| suffix == "points");
+            known.spilled.set(known.spilled.get() || sim.files().iter().any(is_points));
+            sim.crash();
+        }
+        spilled += u64::from(known.spilled.get());
+    }
+    assert!(seeds.end - seeds.start < SEEDS || spilled > SEEDS / 4, "points were written on {spilled} machines");
+}

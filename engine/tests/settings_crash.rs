@@ -18,7 +18,7 @@ use corelog_engine::{LogConfig, Offset, Timestamp, TopicId, TopicPartition};
 const SEEDS: u64 = 12;
 
 /// A machine whose topic became durable, and committed an extent, while a checkpoint told of what was appended before.
-const COMMITTED_DURING_A_CHECKPOINT: u64 = 300;
+const COMMITTED_DURING_A_CHECKPOINT: u64 = 27;
 
 const LIVES: usize = 6;
 const CLIENTS: usize = 4;
@@ -37,7 +37,7 @@ fn store() -> StoreConfig {
         pin: false,
         journal_bytes: 8 << 20,
         checkpoint_interval_ms: 3,
-        direct_bytes_min: 16 << 10,
+        direct_bytes_min: 4 << 10,
         write_bytes: 8 << 10,
         sync_each_max: 0,
         ..StoreConfig::new("/data")

@@ -27,7 +27,7 @@ const PLAINTEXT: i16 = 0;
 
 /// A broker that serves. Dropped, it goes on; [`Running::shutdown`] ends it.
 pub struct Running {
-    addr: SocketAddr,
+    addrs: Vec<SocketAddr>,
     metrics: Option<MetricsEndpoint>,
     broker: Arc<Broker>,
 }
@@ -35,7 +35,12 @@ pub struct Running {
 impl Running {
     /// Where it listens: the first of `listeners`, with its port.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.addrs[0]
+    }
+
+    /// The same of all `listeners`, in their order.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
     }
 
     /// Where it tells its metrics, if it does.
@@ -144,7 +149,7 @@ fn start(settings: Settings, store: Store, addrs: Vec<SocketAddr>) -> Result<Run
     if let Some(endpoint) = &metrics {
         tracing::info!(addr = %endpoint.addr(), "metrics are served");
     }
-    Ok(Running { addr: bound[0], metrics, broker })
+    Ok(Running { addrs: bound, metrics, broker })
 }
 
 /// The data directory's identity, which a fresh one gets. One with partitions is somebody's: under another cluster id clients would
@@ -176,22 +181,25 @@ async fn identify(io: &Io, dir: &Path, node: NodeId, is_fresh: bool) -> Result<M
 fn bind(broker: &Arc<Broker>, addrs: &[SocketAddr]) -> Result<Vec<SocketAddr>> {
     let mut bound = Vec::new();
     for (listener, &addr) in broker.settings.broker.listeners.iter().zip(addrs) {
-        // Alone first: two processes that both share a port would each get some of the clients.
-        let free = broker.store.call_blocking(ShardId(0), move |shard| {
-            Box::pin(async move {
-                let alone = shard.io().listen(addr, false).await?;
-                alone.local_addr().map_err(|error| Error::io("listen at", Path::new(&addr.to_string()), None, error))
-            })
-        })?;
-        let addr = free.map_err(|error| Error::Setting {
+        let unusable = |error: Error| Error::Setting {
             name: "listeners".into(),
             reason: format!("{error}; stop what listens there, or choose another address"),
-        })?;
+        };
+        // Alone first: two processes that both share a port would each get some of the clients. A port that the kernel picks is
+        // nobody's, and stays so only as long as it is held.
+        if addr.port() != 0 {
+            let alone = broker.store.call_blocking(ShardId(0), move |shard| {
+                Box::pin(async move { shard.io().listen(addr, false).await.map(drop) })
+            })?;
+            alone.map_err(unusable)?;
+        }
+        let mut addr = addr;
         for shard in shards(&broker.store) {
             let name = listener.name.clone();
-            broker.store.call_blocking(shard, move |_| {
+            let here = broker.store.call_blocking(shard, move |_| {
                 Box::pin(async move { net::bind(&ShardServer::here(), &name, addr).await })
-            })??;
+            })?;
+            addr = here.map_err(unusable)?;
         }
         bound.push(addr);
     }

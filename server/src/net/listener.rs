@@ -1,11 +1,12 @@
 //! Accepts connections for one shard. Every shard listens at the same addresses (`SO_REUSEPORT`): the kernel spreads clients.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelog_engine::Result;
 use corelog_engine::io::{Listener, Stream};
+use corelog_engine::{Error, Result};
 
 use super::connection::Connection;
 use super::connections::Ticket;
@@ -20,11 +21,13 @@ pub(crate) struct Bound {
     listener: Listener,
 }
 
-/// Binds the listener `name` of one shard at `addr`.
-pub(crate) async fn bind(server: &ShardServer, name: &str, addr: SocketAddr) -> Result<()> {
+/// Binds the listener `name` of one shard at `addr`; the address, with the port that was picked where 0 was asked for.
+pub(crate) async fn bind(server: &ShardServer, name: &str, addr: SocketAddr) -> Result<SocketAddr> {
     let listener = server.io.listen(addr, true).await?;
+    let bound =
+        listener.local_addr().map_err(|error| Error::io("listen at", Path::new(&addr.to_string()), None, error))?;
     server.bound.borrow_mut().push(Bound { name: name.into(), listener });
-    Ok(())
+    Ok(bound)
 }
 
 /// Begins to accept at all bound addresses, until the broker shuts down.

@@ -196,9 +196,13 @@ fn damage_stops_the_start_with_its_place_and_what_to_do_and_changes_nothing() {
     let data = dir.path().join("data");
     let (child, addr) = start(&data, &[]);
     Client::connect(addr).create("t", 2, &[]);
-    // As `timeout` does: to the process, and at once to its group. That is one wish.
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("it runs");
-    end(child, Signal::SIGTERM);
+    // As `timeout` does: to the process, and at once to its group. That is one wish. It is stopped meanwhile: both come at once also
+    // from a machine that stands still in between.
+    let process = Pid::from_raw(child.id() as i32);
+    for signal in [Signal::SIGSTOP, Signal::SIGINT, Signal::SIGTERM] {
+        kill(process, signal).expect("it runs");
+    }
+    end(child, Signal::SIGCONT);
     let path = data.join("corelog-checkpoint-0");
     let mut bytes = std::fs::read(&path).expect("it is there");
     bytes[20] ^= 1;

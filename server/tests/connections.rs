@@ -151,8 +151,10 @@ fn a_client_that_reads_no_answers_is_read_from_no_more_and_harms_nobody() {
     let mut sent = 0usize;
     let start = Instant::now();
     let blocked = loop {
-        match greedy.stream.write(&bytes) {
+        // What the kernel takes may end inside a request.
+        match greedy.stream.write(&bytes[sent % bytes.len()..]) {
             Ok(len) => sent += len,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => break error.kind(),
         }
         assert!(start.elapsed() < Duration::from_secs(60), "{sent} bytes of requests were taken");
@@ -190,33 +192,31 @@ fn frames_that_never_end_cannot_use_up_the_memory() {
         assert_eq!(other.produce("t", 1, batch(&["served"])).error_code, ErrorCode::NONE);
     }
     // Those that hold the memory give it back.
-    let start = Instant::now();
-    let mut closed = 0;
-    while closed < 6 {
-        assert!(start.elapsed() < support::PATIENCE, "{closed} are closed");
+    support::until("half of them are closed", || {
         attackers.retain_mut(|attacker| {
             attacker.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
             !attacker.is_closed()
         });
-        closed = 12 - attackers.len();
-    }
+        attackers.len() <= 6
+    });
     assert!(is_served(&mut other));
 }
 
 #[test]
 fn a_silent_connection_is_closed_and_one_that_waits_is_not() {
-    let broker = TestBroker::start(&[("connections.max.idle.ms", "2000")]);
+    // Long enough for a machine that stands still for a while not to make one silent that is not.
+    let broker = TestBroker::start(&[("connections.max.idle.ms", "5000")]);
     let mut silent = broker.client();
-    let mut waiting = broker.client();
-    waiting.create("t", 1, &[]);
-    let request = FetchRequest { max_wait_ms: 5000, min_bytes: 1, ..fetch_request("t", 0, 0) };
     let mut half = broker.client();
     half.stream.write_all(&[0, 0, 0, 50, 0, 3]).expect("sent");
+    let mut waiting = broker.client();
+    waiting.create("t", 1, &[]);
+    let request = FetchRequest { max_wait_ms: 8000, min_bytes: 1, ..fetch_request("t", 0, 0) };
     let start = Instant::now();
     waiting.send::<Fetch>(12, &request);
     assert!(silent.is_closed() && half.is_closed());
     waiting.receive::<Fetch>(12);
-    assert!(start.elapsed() > Duration::from_millis(4900), "it waited for longer than one may be silent");
+    assert!(start.elapsed() > Duration::from_millis(7900), "it waited for longer than one may be silent");
     assert!(waiting.is_closed());
 }
 
@@ -232,13 +232,15 @@ fn the_kernel_looks_whether_a_silent_client_is_still_there() {
         let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
         let connection = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let mut ours = connection.filter(|row| [of(row[1]), of(row[2])] == ports.map(Some));
-        ours.next().expect("it is open")[5].starts_with("02:")
+        // The table is read in pieces, between which it changes: a row may be missed.
+        ours.next().is_some_and(|row| row[5].starts_with("02:"))
     });
 }
 
 #[test]
 fn a_request_that_comes_too_slowly_ends_its_connection() {
-    let broker = TestBroker::start(&[("connections.max.idle.ms", "1500")]);
+    // Long enough for those below not to be silent for as long when the machine stands still for a while.
+    let broker = TestBroker::start(&[("connections.max.idle.ms", "5000")]);
     let mut client = broker.client();
     assert!(is_served(&mut client));
     let began = Instant::now();
@@ -247,7 +249,7 @@ fn a_request_that_comes_too_slowly_ends_its_connection() {
         assert!(began.elapsed() < support::PATIENCE, "it goes on byte by byte for ever");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(began.elapsed() > Duration::from_millis(1200), "it was given its time");
+    assert!(began.elapsed() > Duration::from_millis(4700), "it was given its time");
     assert!(is_served(&mut broker.client()));
 }
 

@@ -13,7 +13,7 @@ use corelog_server::protocol::list_offsets::{
     ListOffsetsRequest, ListOffsetsTopic, MAX_TIMESTAMP,
 };
 use corelog_server::protocol::produce::Produce;
-use support::{Client, TestBroker, batch, fetch_request, only, produce_request, timed_batch, values};
+use support::{Client, TestBroker, batch, fetch_request, get, only, produce_request, sum, timed_batch, until, values};
 
 fn wanted(partition: i32, offset: i64, bytes_max: i32) -> FetchPartition {
     FetchPartition { partition, fetch_offset: offset, partition_max_bytes: bytes_max, ..Default::default() }
@@ -143,7 +143,7 @@ fn a_fetch_waits_for_min_bytes_and_no_longer_than_max_wait() {
 
 #[test]
 fn a_waiting_fetch_is_answered_when_its_topic_goes_and_when_the_broker_ends() {
-    let mut broker = TestBroker::start(&[]);
+    let mut broker = TestBroker::start(&[("corelog.metrics.listen", "127.0.0.1:0")]);
     let mut client = broker.client();
     client.create("gone", 1, &[]);
     client.create("stays", 1, &[]);
@@ -153,8 +153,11 @@ fn a_waiting_fetch_is_answered_when_its_topic_goes_and_when_the_broker_ends() {
     delete(&mut client, "gone");
     assert_eq!(only(reader.receive::<Fetch>(12).1).error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 
+    // Not before it has the request: what has not come to a broker that ends is not answered.
+    let received = || sum(&get(broker.metrics_addr(), "/metrics").1, "corelog_received_bytes_total", &[]);
+    let before = received();
     reader.send::<Fetch>(12, &waiting("stays", vec![wanted(0, 0, 1)], 1, MAX_WAIT_MS));
-    std::thread::sleep(Duration::from_millis(50));
+    until("it has the request", || received() > before);
     let start = Instant::now();
     broker.stop();
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());

@@ -22,14 +22,16 @@ use corelog_server::protocol::offset_delete::{
 use corelog_server::protocol::offset_fetch::{OffsetFetch, OffsetFetchRequest, OffsetFetchRequestGroup};
 use corelog_server::protocol::sync_group::{SyncGroup, SyncGroupRequest, SyncGroupRequestAssignment};
 use corelog_server::protocol::{ErrorCode, Text};
-use support::{Client, TestBroker};
+use support::{Client, TestBroker, until};
 
 const OPTIONS: &[(&str, &str)] = &[("group.initial.rebalance.delay.ms", "50"), ("offsets.topic.num.partitions", "4")];
 
-/// Asks where the group is, which also creates what groups need.
-fn find(client: &mut Client, group: &str) -> ErrorCode {
+/// Asks where the group is, which also creates what groups need, and waits until its coordinator has read what it has to.
+fn find(client: &mut Client, group: &str) {
     let request = FindCoordinatorRequest { coordinator_keys: vec![group.into()], ..Default::default() };
-    client.call::<FindCoordinator>(6, &request).coordinators[0].error_code
+    assert_eq!(client.call::<FindCoordinator>(6, &request).coordinators[0].error_code, ErrorCode::NONE);
+    let is_loading = [ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::NOT_COORDINATOR];
+    until("the coordinator serves", || !is_loading.contains(&describe(client, group).error_code));
 }
 
 fn join_request(group: &str, member: &str, metadata: &'static [u8]) -> JoinGroupRequest {
@@ -129,16 +131,18 @@ fn describe(client: &mut Client, group: &str) -> DescribedGroup {
 
 #[test]
 fn two_members_share_what_the_leader_assigns_and_one_takes_over_when_the_other_leaves() {
-    // Long enough for the second to come in time, which may be on another shard.
-    let broker = TestBroker::start(&[("group.initial.rebalance.delay.ms", "5000"), OPTIONS[1]]);
+    let broker = TestBroker::start(OPTIONS);
     let (mut a, mut b) = (broker.client(), broker.client());
     a.create("t", 2, &[]);
-    assert_eq!(find(&mut a, "g"), ErrorCode::NONE);
+    find(&mut a, "g");
     let first = begin_join(&mut a, "g", b"a");
-    support::until("the first is there", || describe(&mut b, "g").members.len() == 1);
+    assert_eq!(joined(&mut a).generation_id, 1);
+    // The other comes when it comes: the first is told, and joins again.
     let second = begin_join(&mut b, "g", b"b");
+    until("the first is told", || beat(&mut a, "g", 1, &first) == ErrorCode::REBALANCE_IN_PROGRESS);
+    a.send::<JoinGroup>(9, &join_request("g", &first, b"a"));
     let (at_a, at_b) = (joined(&mut a), joined(&mut b));
-    assert_eq!((at_a.generation_id, at_b.generation_id), (1, 1));
+    assert_eq!((at_a.generation_id, at_b.generation_id), (2, 2));
     assert_eq!((&*at_a.leader, &*at_b.leader), (&*first, &*first));
     let mut members: Vec<_> = at_a.members.iter().map(|member| (&*member.member_id, &member.metadata[..])).collect();
     members.sort_unstable();
@@ -147,11 +151,11 @@ fn two_members_share_what_the_leader_assigns_and_one_takes_over_when_the_other_l
     assert_eq!((members, at_b.members.len()), (expected, 0));
 
     // The follower asks first, and waits for the leader.
-    b.send::<SyncGroup>(5, &sync_request("g", 1, &second, &[]));
-    let of_a = a.call::<SyncGroup>(5, &sync_request("g", 1, &first, &[(&first, b"one"), (&second, b"two")]));
+    b.send::<SyncGroup>(5, &sync_request("g", 2, &second, &[]));
+    let of_a = a.call::<SyncGroup>(5, &sync_request("g", 2, &first, &[(&first, b"one"), (&second, b"two")]));
     let (_, of_b) = b.receive::<SyncGroup>(5);
     assert_eq!((&of_a.assignment[..], &of_b.assignment[..]), (&b"one"[..], &b"two"[..]));
-    assert_eq!((beat(&mut a, "g", 1, &first), beat(&mut b, "g", 1, &second)), (ErrorCode::NONE, ErrorCode::NONE));
+    assert_eq!((beat(&mut a, "g", 2, &first), beat(&mut b, "g", 2, &second)), (ErrorCode::NONE, ErrorCode::NONE));
     let described = describe(&mut a, "g");
     assert_eq!(
         (&*described.group_state, &*described.protocol_type, &*described.protocol_data),
@@ -160,19 +164,19 @@ fn two_members_share_what_the_leader_assigns_and_one_takes_over_when_the_other_l
     assert_eq!(described.members.len(), 2);
     assert_eq!(described.members[0].client_host, "/127.0.0.1");
 
-    assert_eq!(commit(&mut b, ("g", 1, &second), "t", 0, 7), ErrorCode::NONE);
-    assert_eq!(commit(&mut b, ("g", 0, &second), "t", 0, 8), ErrorCode::ILLEGAL_GENERATION);
-    assert_eq!(commit(&mut b, ("g", 1, "nobody"), "t", 0, 8), ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(commit(&mut b, ("g", 2, &second), "t", 0, 7), ErrorCode::NONE);
+    assert_eq!(commit(&mut b, ("g", 1, &second), "t", 0, 8), ErrorCode::ILLEGAL_GENERATION);
+    assert_eq!(commit(&mut b, ("g", 2, "nobody"), "t", 0, 8), ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(commit(&mut b, ("g", -1, ""), "t", 0, 8), ErrorCode::UNKNOWN_MEMBER_ID);
-    assert_eq!(commit(&mut b, ("g", 1, &second), "t", 9, 8), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(commit(&mut b, ("g", 2, &second), "t", 9, 8), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 
     let members = vec![MemberIdentity { member_id: Text::from(&*second), ..Default::default() }];
     let left = b.call::<LeaveGroup>(5, &LeaveGroupRequest { group_id: "g".into(), members, ..Default::default() });
     assert_eq!((left.error_code, left.members[0].error_code), (ErrorCode::NONE, ErrorCode::NONE));
-    assert_eq!(beat(&mut a, "g", 1, &first), ErrorCode::REBALANCE_IN_PROGRESS);
+    assert_eq!(beat(&mut a, "g", 2, &first), ErrorCode::REBALANCE_IN_PROGRESS);
     let again = a.call::<JoinGroup>(9, &join_request("g", &first, b"a"));
-    assert_eq!((again.generation_id, again.members.len()), (2, 1));
-    let alone = a.call::<SyncGroup>(5, &sync_request("g", 2, &first, &[(&first, b"all")]));
+    assert_eq!((again.generation_id, again.members.len()), (3, 1));
+    let alone = a.call::<SyncGroup>(5, &sync_request("g", 3, &first, &[(&first, b"all")]));
     assert_eq!(&alone.assignment[..], b"all");
     assert_eq!(offsets(&mut a, "g"), vec![("t".to_string(), 0, 7, 3, "beside it".to_string())]);
 }
@@ -191,12 +195,8 @@ fn a_restart_brings_back_members_assignments_and_offsets() {
     drop(client);
     broker.restart();
     let mut client = broker.client();
-    let began = std::time::Instant::now();
     // A coordinator that is loading takes the heartbeat for good; it is told of it once it is loaded.
-    while describe(&mut client, "g").error_code == ErrorCode::COORDINATOR_LOAD_IN_PROGRESS {
-        assert!(began.elapsed() < support::PATIENCE);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    find(&mut client, "g");
     assert_eq!(beat(&mut client, "g", 1, &member), ErrorCode::NONE);
     let assigned = client.call::<SyncGroup>(5, &sync_request("g", 1, &member, &[]));
     assert_eq!(&assigned.assignment[..], b"mine");
@@ -273,6 +273,8 @@ fn a_shutdown_does_not_wait_for_members_that_wait() {
     let mut client = broker.client();
     find(&mut client, "g");
     begin_join(&mut client, "g", b"m");
+    // What has not come to a broker that ends is not answered.
+    until("the member is there", || describe(&mut broker.client(), "g").members.len() == 1);
     let began = std::time::Instant::now();
     broker.stop();
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());

@@ -2,15 +2,11 @@
 
 mod support;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use corelog_server::protocol::ErrorCode;
 use corelog_server::protocol::api_versions::{ApiVersions, ApiVersionsRequest};
-use corelog_server::protocol::fetch::Fetch;
-use corelog_server::protocol::produce::Produce;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use support::{BY_NAME, Client, TestBroker, batch, fetch_request, produce_request, until};
+use support::{Client, TestBroker, until};
 
 fn introduced() -> ApiVersionsRequest {
     ApiVersionsRequest { client_software_name: "test".into(), client_software_version: "1".into() }
@@ -86,18 +82,10 @@ fn connections_end_where_the_limit_is_lowered() {
     assert!(clients.iter_mut().all(is_served) && clients.len() == 2);
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 #[test]
 fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
-    let (between, small) = (free_port(), free_port());
-    let listeners = format!("ALL://127.0.0.1:0,BETWEEN://127.0.0.1:{between},SMALL://127.0.0.1:{small}");
     let broker = TestBroker::start(&[
-        ("listeners", &listeners),
+        ("listeners", "ALL://127.0.0.1:0,BETWEEN://127.0.0.1:0,SMALL://127.0.0.1:0"),
         ("listener.security.protocol.map", "ALL:PLAINTEXT,BETWEEN:PLAINTEXT,SMALL:PLAINTEXT"),
         ("inter.broker.listener.name", "BETWEEN"),
         ("listener.name.small.max.connections", "1"),
@@ -105,7 +93,8 @@ fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
         // Each shard knows which of its own is the most silent, as each network thread of Kafka does.
         ("corelog.cores", "1"),
     ]);
-    let connect = |port: u16| Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    let (between, small) = (broker.addrs()[1], broker.addrs()[2]);
+    let connect = Client::connect;
     let mut first = connect(small);
     assert!(is_served(&mut first));
     let mut second = connect(small);
@@ -123,8 +112,12 @@ fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
     fourth.send::<ApiVersions>(3, &introduced());
     assert!(!is_served_within(&mut fourth, Duration::from_millis(200)));
     assert!(!is_served_within(&mut second, Duration::from_millis(200)), "there is no place but for brokers");
+    // First the fourth: were a place free for both, it might be the second's for a moment and then be taken for the fourth.
+    brokers[0].set(None, "listener.name.between.max.connections", "4");
+    assert!(is_served_within(&mut fourth, support::PATIENCE));
+    assert!(!is_served_within(&mut second, Duration::from_millis(200)), "there are more than three");
     brokers.truncate(1);
-    assert!(is_served_within(&mut fourth, support::PATIENCE) && is_served_within(&mut second, support::PATIENCE));
+    assert!(is_served_within(&mut second, support::PATIENCE));
     // More, and less, while the broker runs.
     let mut third = connect(small);
     third.send::<ApiVersions>(3, &introduced());
@@ -140,17 +133,17 @@ fn a_listener_has_a_limit_of_its_own_and_that_of_brokers_always_a_place() {
 
 #[test]
 fn new_connections_of_a_listener_wait_at_its_own_rate() {
-    let slow = free_port();
     let broker = TestBroker::start(&[
-        ("listeners", &format!("ALL://127.0.0.1:0,SLOW://127.0.0.1:{slow}")),
+        ("listeners", "ALL://127.0.0.1:0,SLOW://127.0.0.1:0"),
         ("listener.security.protocol.map", "ALL:PLAINTEXT,SLOW:PLAINTEXT"),
         ("listener.name.slow.max.connection.creation.rate", "5"),
     ]);
-    let connect = || Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], slow)));
+    let connect = || Client::connect(broker.addrs()[1]);
     let began = Instant::now();
     let mut clients: Vec<Client> = (0..15).map(|_| connect()).collect();
-    assert!((0..30).all(|_| is_served(&mut broker.client())), "the other listener has no rate");
-    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
+    // At the rate of the first it would take half a minute.
+    assert!((0..160).all(|_| is_served(&mut broker.client())));
+    assert!(began.elapsed() < Duration::from_secs(25), "the other listener has no rate: {:?}", began.elapsed());
     assert!(clients.iter_mut().all(is_served), "all are served in the end");
     let took = began.elapsed();
     assert!(took > Duration::from_millis(1900) && took < support::PATIENCE, "{took:?}");
@@ -197,86 +190,4 @@ fn new_connections_wait_where_there_are_too_many_in_a_second() {
     // At the rate before, 160 would take half a minute.
     assert!((0..160).all(|_| is_served(&mut broker.client())));
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
-}
-
-/// The memory of this process, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it is told");
-    let kilobytes: usize = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
-    kilobytes << 10
-}
-
-#[test]
-fn clients_that_never_read_their_answers_cannot_use_up_the_memory() {
-    let broker = TestBroker::start(&[("corelog.connection.bytes", "16777216")]);
-    let mut client = broker.client();
-    client.create("t", 1, &[]);
-    let value = "x".repeat(1_000_000);
-    for _ in 0..60 {
-        assert_eq!(client.produce("t", 0, batch(&[&value])).error_code, ErrorCode::NONE);
-    }
-    let before = resident();
-    let mut request = fetch_request("t", 0, 0);
-    request.topics[0].partitions[0].partition_max_bytes = 50 << 20;
-    let mut greedy: Vec<Client> = (0..40).map(|_| broker.client()).collect();
-    for client in &mut greedy {
-        // Several, so that there is always another one to begin.
-        for _ in 0..3 {
-            client.send::<Fetch>(12, &request);
-        }
-    }
-    let mut most = 0;
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(50));
-        most = most.max(resident().saturating_sub(before));
-        assert!(is_served(&mut client));
-    }
-    assert!(most < 300 << 20, "40 clients made it hold {} MiB more", most >> 20);
-}
-
-/// As many clients at once as are wanted, or as there are descriptors for: each is two of this process.
-fn crowd(wanted: usize) -> usize {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard one");
-    wanted.min((hard as usize / 8) * 3)
-}
-
-#[test]
-fn thousands_of_half_sent_requests_cannot_use_up_the_memory() {
-    const SENT_BYTES: usize = 100_000;
-    let count = crowd(3000);
-    let broker = TestBroker::start(&[("corelog.connection.bytes", "8388608")]);
-    let mut client = broker.client();
-    client.create("t", 2, &[]);
-    let before = resident();
-    // Each claims less than a connection may hold that is alone, sends a part of it and then nothing more.
-    let part = [&900_000_u32.to_be_bytes()[..], &[0; SENT_BYTES]].concat();
-    let mut halves: Vec<Client> = (0..count).map(|_| broker.client()).collect();
-    let mut most = 0;
-    for (half, number) in halves.iter_mut().zip(0..) {
-        half.stream.set_nonblocking(true).expect("a socket");
-        // What the kernel does not take is not sent.
-        let _ = half.stream.write(&part);
-        if number % 100 == 0 {
-            assert!(is_served(&mut client));
-            most = most.max(resident().saturating_sub(before));
-        }
-    }
-    assert_eq!(client.produce("t", 0, batch(&["served"])).error_code, ErrorCode::NONE);
-    most = most.max(resident().saturating_sub(before));
-    assert!(most < count * SENT_BYTES / 2, "{count} half requests made it hold {} MiB more", most >> 20);
-    // The oldest make room; who is closed with them asks again, as every client does.
-    let large = produce_request("t", 1, batch(&[&"x".repeat(900_000)]), -1);
-    until("a large request is served", || {
-        let mut client = broker.client();
-        client.send::<Produce>(BY_NAME, &large);
-        client.receive_frame().is_ok()
-    });
-    let mut open = count;
-    until("most are closed", || {
-        open = halves.iter_mut().map(|half| usize::from(!half.is_closed())).sum();
-        open < count / 2
-    });
-    assert!(is_served(&mut client));
 }

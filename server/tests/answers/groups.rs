@@ -209,8 +209,8 @@ fn consumer(answers: &mut Answers) {
 fn member(answers: &mut Answers) {
     let join = |member: &str, kind: &str, protocol: &str| JoinGroupRequest {
         group_id: "live".into(),
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: 30_000,
+        session_timeout_ms: 300_000,
+        rebalance_timeout_ms: 300_000,
         member_id: member.into(),
         group_instance_id: Some("static".into()),
         protocol_type: kind.into(),

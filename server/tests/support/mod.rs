@@ -68,6 +68,11 @@ impl TestBroker {
         self.running.as_ref().expect("it runs").metrics_addr().expect("it tells its metrics")
     }
 
+    /// Where it listens by each of its `listeners`.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        self.running.as_ref().expect("it runs").addrs()
+    }
+
     pub fn client(&self) -> Client {
         Client::connect(self.addr())
     }
@@ -149,10 +154,13 @@ impl Client {
     /// Whether the broker has closed the connection; waits for it.
     pub fn is_closed(&mut self) -> bool {
         let mut byte = [0];
-        match self.stream.read(&mut byte) {
-            Ok(0) => true,
-            Ok(_) => false,
-            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        loop {
+            match self.stream.read(&mut byte) {
+                Ok(len) => return len == 0,
+                // A process that was stopped for a while is told so.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+            }
         }
     }
 
@@ -234,11 +242,35 @@ pub fn only(mut response: FetchResponse) -> PartitionData {
     response.responses.remove(0).partitions.remove(0)
 }
 
+/// Status line and body of a GET.
+pub fn get(addr: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(addr).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+    (head.lines().next().expect("a line").to_string(), body.to_string())
+}
+
+/// The sum of the samples of a family of metrics that have these labels.
+pub fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let samples = text.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' '])) && labels.iter().all(|label| line.contains(label))
+    });
+    samples.map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number")).sum()
+}
+
 /// Waits until something is so.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+    loop {
+        // Looked at before: what is so when a machine goes on that stood still is so.
+        let is_late = began.elapsed() >= PATIENCE;
+        if is_so() {
+            return;
+        }
+        assert!(!is_late, "{what}: not after {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

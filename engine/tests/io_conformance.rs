@@ -189,16 +189,17 @@ cases! {
                 io2.yield_now().await;
             }
         });
-        let before = io.now();
+        let mut took = Vec::new();
         for index in 0..20 {
-            let bytes = pattern(index, BLOCK);
+            let (bytes, before) = (pattern(index, BLOCK), io.now());
             file.write_at(&[slice(&io, &bytes)], Position(0), Sync::None).await.expect("a write");
             io.replace_file(&dir.join("cold"), bytes).await.expect("a cold write");
+            took.push(io.now() - before);
         }
         stop.set(true);
-        let took = io.now() - before;
-        // Each would be held up for seconds; a machine that has much else to do takes ten for all.
-        assert!(took < Duration::from_secs(40), "20 writes and cold files took {took:?}");
+        // Each would be held up for seconds; a machine that has much else to do takes half of one, and may stand still in some.
+        took.sort();
+        assert!(took[10] < Duration::from_secs(2), "writes and cold files took {took:?}");
     }
 
     async fn an_abandoned_operation_keeps_its_memory(io: Io, dir: PathBuf) {
@@ -354,18 +355,30 @@ cases! {
     }
 
     async fn sleepers_wake_in_the_order_of_their_moments(io: Io, _dir: PathBuf) {
-        let woken = Rc::new(RefCell::new(Vec::new()));
-        for millis in [60u64, 20, 40] {
-            let (io2, woken) = (io.clone(), Rc::clone(&woken));
-            io.spawn(async move {
-                io2.sleep(Duration::from_millis(millis)).await;
-                woken.borrow_mut().push(millis);
-            });
+        // Once more where a machine with much else to do did not have all asleep before the first is to wake.
+        for attempt in 0.. {
+            let (begin, asleep, woken) = (io.now(), Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
+            for millis in [60u64, 20, 40] {
+                let (io2, asleep, woken) = (io.clone(), Rc::clone(&asleep), Rc::clone(&woken));
+                io.spawn(async move {
+                    asleep.set(asleep.get() + 1);
+                    io2.sleep_until(begin + Duration::from_millis(millis)).await;
+                    woken.borrow_mut().push(millis);
+                });
+            }
+            while asleep.get() < 3 {
+                io.yield_now().await;
+            }
+            let in_time = io.now() < begin + Duration::from_millis(20);
+            while woken.borrow().len() < 3 {
+                io.sleep(Duration::from_millis(5)).await;
+            }
+            if in_time {
+                assert_eq!(*woken.borrow(), [20, 40, 60]);
+                break;
+            }
+            assert!(attempt < 100, "three tasks are never asleep within 20 ms");
         }
-        while woken.borrow().len() < 3 {
-            io.sleep(Duration::from_millis(5)).await;
-        }
-        assert_eq!(*woken.borrow(), [20, 40, 60]);
     }
 
     async fn random_numbers_differ(io: Io, _dir: PathBuf) {

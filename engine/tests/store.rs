@@ -219,13 +219,18 @@ fn many_partitions_that_grow_at_once_share_the_cache() {
     // Checkpoints write what is still only in the journal; none of the partitions may be quiet meanwhile, and be made small.
     let began = std::time::Instant::now();
     let mut count = 80;
-    while began.elapsed().as_millis() < 1000 {
+    loop {
         names.iter().for_each(|name| fill(&store, name, count, 1, 1, 10));
         count += 1;
+        let held = store.call_blocking(ShardId(0), |shard| Box::pin(async move { shard.memory_bytes().0 }));
+        let held = held.expect("answers");
+        let is_little = held <= (8 << 20) + PARTITIONS as u64 * (64 << 10);
+        if is_little && began.elapsed().as_millis() >= 1000 {
+            break;
+        }
+        // The checkpoints of a machine that stands still for a while come later.
+        assert!(began.elapsed().as_secs() < 60, "{held} bytes are held");
     }
-    let held = store.call_blocking(ShardId(0), |shard| Box::pin(async move { shard.memory_bytes().0 }));
-    let held = held.expect("answers");
-    assert!(held <= (8 << 20) + PARTITIONS as u64 * (64 << 10), "{held} bytes are held");
     names.iter().for_each(|name| check(&read_back(&store, name), count));
     store.close().expect("closes");
 }

@@ -247,6 +247,21 @@ fn a_second_store_in_the_same_directory_is_refused() {
 }
 
 #[test]
+fn a_store_that_cannot_be_closed_cleanly_ends_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, name) = (Store::open(small(dir.path(), 2)).expect("opens"), TopicPartition::new("gone", 0));
+    create(&store, &name, LogConfig::default());
+    fill(&store, &name, 0, 1, 3, 20);
+    // Its index cannot be written any more.
+    std::fs::remove_dir_all(dir.path().join(name.to_string())).expect("removed");
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(store.close()));
+    let outcome = ended.recv_timeout(std::time::Duration::from_secs(60)).expect("it ends");
+    let told = outcome.expect_err("it cannot be closed cleanly").to_string();
+    assert!(told.contains("gone-0"), "{told}");
+}
+
+#[test]
 fn a_deleted_partition_gives_its_memory_back() {
     let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a directory");
     let config = StoreConfig { arena_bytes: 32 << 20, cache_bytes: 16 << 20, ..small(dir.path(), 1) };

@@ -29,11 +29,27 @@ struct Closed {
 }
 
 impl Shard {
-    /// Flushes, writes and records everything; afterwards the shard serves no more.
+    /// Flushes, writes and records everything; afterwards the shard serves no more, also where some of that failed: then the next
+    /// start recovers what is missing from the journal.
     pub async fn close(self: &Rc<Self>) -> Result<()> {
         if self.closing.replace(true) {
             return Ok(());
         }
+        let outcome = self.write_all().await;
+        let all: Vec<Rc<Partition>> = self.partitions.borrow().values().cloned().collect();
+        for partition in all {
+            partition.fail(Error::Closed);
+        }
+        if outcome.is_ok() || self.failed().is_ok() {
+            *self.failure.borrow_mut() = Some(Error::Closed);
+        }
+        self.backlog_shrunk.notify_waiters();
+        self.flusher.released.notify_waiters();
+        self.flusher_wake();
+        outcome
+    }
+
+    async fn write_all(self: &Rc<Self>) -> Result<()> {
         let deadline = self.io.now().0 + CLOSE_WAIT.as_nanos() as u64;
         self.flusher_wake();
         while !self.is_flushed() && self.failed().is_ok() && self.io.now().0 < deadline {
@@ -50,13 +66,6 @@ impl Shard {
         let turn = self.checkpointing.lock().await;
         self.checkpoint().await?;
         drop(turn);
-        for partition in all {
-            partition.fail(Error::Closed);
-        }
-        *self.failure.borrow_mut() = Some(Error::Closed);
-        self.backlog_shrunk.notify_waiters();
-        self.flusher.released.notify_waiters();
-        self.flusher_wake();
         Ok(())
     }
 

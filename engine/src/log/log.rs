@@ -687,6 +687,11 @@ impl Log {
         }
     }
 
+    /// The place in the active segment before which a checkpoint tells of everything; for a log with no rolled segment to complete.
+    pub fn checkpoint_position(&self) -> Position {
+        if self.commits() { self.active.durable_issued() } else { self.active.end() }
+    }
+
     /// A checkpoint is going to tell of everything before `offset`: of more than what is committed, where the log does not commit, and
     /// then nothing is until [`Log::apply_told`].
     pub fn begin_telling(&mut self, offset: Offset) {

@@ -395,6 +395,8 @@ impl OpenSegment {
     /// What a checkpoint keeps, up to `position`.
     pub fn state(&self, position: Position) -> SegmentState {
         let (first_timestamp, max_timestamp, max_timestamp_offset) = self.timestamps_before(position);
+        // Points in the file may be of batches that the checkpoint does not tell of: they do not count.
+        let spilled = self.points[..self.spilled - self.dropped].partition_point(|point| point.position < position);
         SegmentState {
             base: self.base,
             position,
@@ -403,7 +405,7 @@ impl OpenSegment {
             max_timestamp,
             max_timestamp_offset,
             points: self.unspilled().0.iter().filter(|point| point.position < position).copied().collect(),
-            spilled: self.spilled,
+            spilled: self.dropped + spilled,
         }
     }
 }

@@ -260,6 +260,13 @@ impl Shard {
             if points.len() <= POINTS_CARRIED_MAX || log.sealing().is_some() {
                 return Ok(());
             }
+            // Only what the checkpoint tells of: after a crash others may be of batches that were lost, and lead into those that came
+            // in their place.
+            let told = log.checkpoint_position();
+            let points = &points[..points.partition_point(|point| point.position < told)];
+            if points.is_empty() {
+                return Ok(());
+            }
             (segment.file().path().with_extension("points"), segment.base(), spilled, points.to_vec())
         };
         let place = (at * crate::log::POINT_RECORD_BYTES) as u64;

@@ -109,10 +109,12 @@ impl Shard {
     /// Writes a partition's files as Kafka's own: exact lengths, with indexes. None where an earlier shutdown left them so, or there
     /// is nothing to write.
     async fn write_out(self: &Rc<Self>, partition: &Rc<Partition>) -> Result<Option<Closed>> {
-        while partition.log.borrow().sealing().is_some() {
+        // Also for one that is complete, and whose leader epochs are just being written: to the file that is written here too.
+        let is_sealing = || partition.log.borrow().sealing().is_some() || partition.is_sealing.get();
+        while is_sealing() {
             self.seal_rolled(partition);
             let progress = partition.progress.notified();
-            if partition.log.borrow().sealing().is_some() {
+            if is_sealing() {
                 progress.await;
             }
             self.failed()?;

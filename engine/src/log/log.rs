@@ -445,6 +445,11 @@ impl Log {
         self.open_segments().any(|segment| segment.unwritten_bytes(self.write_limit(segment)) >= bytes)
     }
 
+    /// Bytes that wait for a segment write.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.open_segments().map(|segment| segment.unwritten_bytes(self.write_limit(segment))).sum()
+    }
+
     /// Whether blocks were written, or are being written, that neither journal nor sync covers.
     pub fn has_unsynced_writes(&self) -> bool {
         self.open_segments().any(|segment| segment.write_issued() > segment.durable_issued())

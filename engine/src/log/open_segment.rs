@@ -266,8 +266,9 @@ impl OpenSegment {
         }
         let position = self.write_issued;
         let limit = position + waiting.min(bytes_max);
-        // A write that may wait ends where a chunk does: one registered buffer each, nothing cut in two.
-        let end = if bytes_min > 1 { self.tail.chunk_end_before(position, limit)? } else { limit };
+        // A write that may wait ends where a chunk does, if it reaches that far: one registered buffer each.
+        let chunk_end = if bytes_min > 1 { self.tail.chunk_end_before(position, limit) } else { None };
+        let end = chunk_end.unwrap_or(limit);
         self.write_issued = end;
         self.writes.push_back((end, false));
         Some(SegmentWrite { slices: self.tail.slices(position, end), position, end })

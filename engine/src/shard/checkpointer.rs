@@ -21,6 +21,8 @@ use crate::types::{BLOCK_BYTES, Offset, Position, Timestamp};
 const WRITTEN_AT_ONCE: usize = 16;
 /// Blocks that a checkpoint has on their way to segments at once.
 const WRITING_BLOCKS_MAX: usize = (2 << 20) / BLOCK_BYTES as usize;
+/// The same while groups are committed, which would have to wait for them.
+const PACED_BLOCKS_MAX: usize = (256 << 10) / BLOCK_BYTES as usize;
 /// Partitions whose state is taken before others get their turn.
 const STATES_AT_ONCE: usize = 64;
 /// Index points that a checkpoint carries rather than have them written to a file of their own.
@@ -289,7 +291,8 @@ impl Shard {
         let next = Cell::new(0);
         let covered = Cell::new(false);
         let unsynced = RefCell::new(Vec::new());
-        let writing = tokio::sync::Semaphore::new(WRITING_BLOCKS_MAX);
+        let at_once = if self.commits_lately() { PACED_BLOCKS_MAX } else { WRITING_BLOCKS_MAX };
+        let writing = (tokio::sync::Semaphore::new(at_once), at_once);
         workers(WRITTEN_AT_ONCE.min(taken.len()), async || {
             loop {
                 let place = next.replace(next.get() + 1);
@@ -312,7 +315,11 @@ impl Shard {
     }
 
     /// Writes what is told of one partition; what has still to be done then.
-    async fn settle_partition(self: &Rc<Self>, taken: &Taken, writing: &tokio::sync::Semaphore) -> Result<Settled> {
+    async fn settle_partition(
+        self: &Rc<Self>,
+        taken: &Taken,
+        (writing, at_once): &(tokio::sync::Semaphore, usize),
+    ) -> Result<Settled> {
         let partition = &taken.partition;
         if taken.position.block_start() == Position::ZERO || partition.is_deleted() {
             return Ok(Settled::Nothing);
@@ -321,7 +328,7 @@ impl Shard {
         let unwritten = partition.log.borrow().open_segment(taken.segment).map_or(0, |segment| {
             (taken.position.block_start().0.saturating_sub(segment.written().0) / BLOCK_BYTES) as usize
         });
-        let turn = writing.acquire_many(unwritten.min(WRITING_BLOCKS_MAX) as u32).await.expect("it is not closed");
+        let turn = writing.acquire_many(unwritten.min(*at_once) as u32).await.expect("it is not closed");
         match self.write_blocks(partition, taken.segment, taken.position).await {
             Err(_) if partition.is_deleted() => return Ok(Settled::Nothing),
             written => written?,

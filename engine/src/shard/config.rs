@@ -49,7 +49,7 @@ pub struct StoreConfig {
     pub producer_expiry_check_ms: u64,
     /// A durable append of at least so many pending bytes goes straight to its segment.
     pub direct_bytes_min: u64,
-    /// Segment writes are made of so many bytes.
+    /// Segment writes are made of so many bytes; of fewer while groups are committed.
     pub write_bytes: u64,
     /// Segment writes of one shard under way at once; fewer while groups are committed.
     pub writes_in_flight_max: usize,

@@ -432,7 +432,7 @@ impl Shard {
         }
         log.apply_flushed(member.next_offset, member.appended_bytes);
         self.recount(partition, &log);
-        let worth_writing = log.worth_writing(self.config.write_bytes);
+        let worth_writing = log.worth_writing(self.write_pace(0).bytes);
         drop(log);
         if member.direct_end.is_some() {
             self.offer_eviction(partition);

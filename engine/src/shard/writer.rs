@@ -1,4 +1,5 @@
-//! Segment writes behind the appends: whole blocks, large, without a sync; and the completion of rolled segments.
+//! Segment writes behind the appends: whole blocks, without a sync, large, or in pieces where commits would have to wait behind large
+//! ones (`docs/decisions/paced-writes.md`); and the completion of rolled segments.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,8 +14,15 @@ use crate::shard::producer_files::snapshot_path;
 use crate::shard::shard::Shard;
 use crate::types::{BLOCK_BYTES, Offset, Position};
 
-/// Segment writes of a shard under way at once while groups are committed.
-const WRITES_BESIDE_COMMITS_MAX: usize = 8;
+/// Bytes of a segment write while groups are committed: a device that serves one after the other keeps a commit waiting for all that
+/// it was given before.
+const PACED_BYTES: u64 = 128 << 10;
+/// Such writes of a shard under way at once.
+const PACED_WRITES_MAX: usize = 2;
+/// Segment writes of a shard under way at once while groups are committed, where so much waits that they have to be large.
+const HURRIED_WRITES_MAX: usize = 8;
+/// Large writes that wait in one partition before commits have to wait for them: the disk is busy then, and memory is held meanwhile.
+const HURRIED_AFTER_WRITES: u64 = 2;
 
 /// How long a full disk is left alone before it is tried again.
 pub(super) const DISK_FULL_RETRY: Duration = Duration::from_millis(250);
@@ -42,46 +50,62 @@ impl Drop for DiskFull<'_> {
     }
 }
 
+/// How segment writes are made now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WritePace {
+    /// Bytes of one.
+    pub(super) bytes: u64,
+    /// Of the shard under way at once.
+    at_once: usize,
+}
+
 impl Shard {
+    /// How a partition is to be written of which so many bytes wait.
+    pub(super) fn write_pace(&self, waiting_bytes: u64) -> WritePace {
+        let (bytes, at_once) = (self.config.write_bytes, self.config.writes_in_flight_max);
+        if !self.commits_lately() {
+            WritePace { bytes, at_once }
+        } else if waiting_bytes >= bytes * HURRIED_AFTER_WRITES {
+            WritePace { bytes, at_once: at_once.min(HURRIED_WRITES_MAX) }
+        } else {
+            WritePace { bytes: bytes.min(PACED_BYTES), at_once: at_once.min(PACED_WRITES_MAX) }
+        }
+    }
+
     /// Starts the segment writes that are worth making.
     pub(super) fn write_behind(self: &Rc<Self>, partition: &Rc<Partition>) {
         loop {
             if self.failed().is_err() || partition.is_deleted() {
                 return;
             }
-            if self.writes_in_flight.get() >= self.writes_at_once() {
+            let pace = self.write_pace(partition.log.borrow().unwritten_bytes());
+            if self.writes_in_flight.get() >= pace.at_once {
                 if !partition.wants_write.replace(true) {
                     self.writes_wanted.borrow_mut().push_back(partition.clone());
                 }
                 return;
             }
-            let bytes = self.config.write_bytes;
-            let Some((base, write)) = partition.log.borrow_mut().plan_write(bytes, bytes) else { return };
+            let planned = partition.log.borrow_mut().plan_write(pace.bytes, pace.bytes);
+            let Some((base, write)) = planned else { return };
             self.writes_in_flight.set(self.writes_in_flight.get() + 1);
             let (shard, partition, work) = (self.clone(), partition.clone(), partition.work());
             self.io.spawn(async move {
                 let outcome = shard.run_write(&partition, base, write).await;
                 drop(work);
                 shard.writes_in_flight.set(shard.writes_in_flight.get() - 1);
-                match outcome {
-                    Ok(()) => shard.write_behind(&partition),
-                    Err(_) if partition.is_deleted() => {}
-                    Err(error) => shard.fail(error),
-                }
+                // Those that wait come first, so that they take turns.
                 let next = shard.writes_wanted.borrow_mut().pop_front();
                 if let Some(next) = next {
                     next.wants_write.set(false);
                     shard.write_behind(&next);
                 }
+                match outcome {
+                    Ok(()) => shard.write_behind(&partition),
+                    Err(_) if partition.is_deleted() => {}
+                    Err(error) => shard.fail(error),
+                }
             });
         }
-    }
-
-    /// Segment writes that may be under way now. Many keep a device busy that completes what it was given all at once; a commit
-    /// would have to wait behind them.
-    fn writes_at_once(&self) -> usize {
-        let most = self.config.writes_in_flight_max;
-        if self.commits_lately() { most.min(WRITES_BESIDE_COMMITS_MAX) } else { most }
     }
 
     /// Writes whole blocks to a segment and applies the outcome.
@@ -212,7 +236,8 @@ impl Shard {
                 if segment.written() >= to.block_start() {
                     return Ok(());
                 }
-                segment.plan_write(to, 1, self.config.write_bytes)
+                let bytes = self.write_pace(segment.unwritten_bytes(to)).bytes;
+                segment.plan_write(to, 1, bytes)
             };
             match planned {
                 Some(write) => {
@@ -220,8 +245,10 @@ impl Shard {
                     // The next one is started while this one is under way: a segment's end is written at the disk's speed.
                     let more = {
                         let mut log = partition.log.borrow_mut();
-                        log.open_segment_mut(base)
-                            .and_then(|segment| segment.plan_write(to, 1, self.config.write_bytes))
+                        log.open_segment_mut(base).and_then(|segment| {
+                            let bytes = self.write_pace(segment.unwritten_bytes(to)).bytes;
+                            segment.plan_write(to, 1, bytes)
+                        })
                     };
                     debug_assert!(more.as_ref().is_none_or(|more| more.position > position));
                     let first = self.run_write(partition, base, write);

@@ -115,7 +115,10 @@ pub fn validate<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ValidBatch<'a>, 
                 batch.check_records(payload, limits)
             })?;
         }
-        _ => examine_claim(&header, limits)?,
+        _ => {
+            examine_claim(&header, limits)?;
+            batch.keep_max_timestamp(header.last_offset_delta);
+        }
     }
     batch.clear_broker_time();
     Ok(batch)
@@ -230,9 +233,11 @@ impl<'a> ValidBatch<'a> {
         let keyed = walked.keyed || !limits.keyed;
         if self.header.timestamp_type() == TimestampType::LogAppendTime {
             // Every record has the time of the batch then, whatever it says itself.
-            self.max_timestamp_offset_delta = 0;
-            let good = keyed && time_fault(&self.header, self.header.max_timestamp, limits).is_none();
-            return if good { Ok(()) } else { examine(&self.header, payload, limits).map(drop) };
+            if !keyed || time_fault(&self.header, self.header.max_timestamp, limits).is_some() {
+                examine(&self.header, payload, limits)?;
+            }
+            self.keep_max_timestamp(0);
+            return Ok(());
         }
         let base = self.header.base_timestamp.0;
         let (earliest, latest) = limits.timestamps();
@@ -245,6 +250,11 @@ impl<'a> ValidBatch<'a> {
             };
         self.set_max_timestamp(greatest);
         Ok(())
+    }
+
+    /// The maximum that the header claims is that of the record at `index`.
+    fn keep_max_timestamp(&mut self, index: i32) {
+        self.set_max_timestamp(Greatest { timestamp: self.header.max_timestamp.0, index });
     }
 
     /// Kafka puts a wrong maximum right; records without a time (-1) do not count.
@@ -389,6 +399,22 @@ mod tests {
         valid.write_to(&mut stored, Offset(5), Epoch(0), None);
         assert!(verify_crc(&stored));
         assert_eq!(BatchHeader::parse(&stored).expect("a batch").max_timestamp, Timestamp(NOW.0 + 2));
+    }
+
+    #[test]
+    fn a_maximum_timestamp_that_is_believed_is_no_less_than_none() {
+        for (codec, attributes) in [(Codec::None, Attributes::LOG_APPEND_TIME), (Codec::Lz4, 0)] {
+            let sent = builder(codec).build(Offset(0));
+            let attributes = BatchHeader::parse(&sent).expect("a batch").attributes.0 | attributes;
+            let sent = forged(sent, at::ATTRIBUTES, &attributes.to_be_bytes());
+            let sent = forged(sent, at::MAX_TIMESTAMP, &(-77i64).to_be_bytes());
+            let limits = Limits { check_compressed: false, ..Limits::new(NOW) };
+            let valid = validate(&sent, &limits).expect("any time is accepted");
+            let mut stored = vec![0; sent.len()];
+            valid.write_to(&mut stored, Offset(5), Epoch(0), None);
+            assert!(verify_crc(&stored));
+            assert_eq!(BatchHeader::parse(&stored).expect("a batch").max_timestamp, Timestamp::NONE);
+        }
     }
 
     #[test]

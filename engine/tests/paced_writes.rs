@@ -1,11 +1,13 @@
-//! How large segment writes are: in pieces while groups are committed, which would have to wait behind large ones, and large otherwise.
+//! How large segment writes are: in pieces while groups are committed, which would have to wait behind large ones, and large otherwise;
+//! and that all partitions that wait for a turn to write get one.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_engine::batch::{BatchBuilder, Codec};
 use corelog_engine::io::Io;
-use corelog_engine::io::sim::{SimConfig, Simulation};
+use corelog_engine::io::sim::{Faults, SimConfig, Simulation};
 use corelog_engine::shard::{AppendOptions, Shard, StoreConfig};
 use corelog_engine::{LogConfig, Offset, Timestamp, TopicId, TopicPartition};
 
@@ -80,5 +82,75 @@ fn segments_are_written_at_large_where_nothing_is_committed() {
         let config = LogConfig { flush_messages: u64::MAX, ..LogConfig::default() };
         let bytes = machine(seed).run(async |io| segment_write_bytes(io, config).await);
         assert!(bytes >= 512 << 10, "seed {seed}: {bytes} bytes at once");
+    }
+}
+
+/// Whether the file of a partition's first segment has its first batch.
+fn is_written(sim: &Simulation, partition: i32) -> bool {
+    let file = format!("/data/{}/00000000000000000000.log", name(partition));
+    // The batch's magic.
+    sim.contents(Path::new(&file)).is_some_and(|bytes| bytes.get(16) == Some(&2))
+}
+
+/// Sleeps until something is so.
+async fn until(io: &Io, what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if is_so() {
+            return;
+        }
+        io.sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a minute has passed, and not {what}");
+}
+
+/// Appends to partitions while the write of the first of them takes five seconds, and a checkpoint writes some of those that wait behind
+/// it; those that come after that wait too. Whether they are written is asked soon after the first write ended.
+async fn wait_for_turns(io: Io, sim: &Simulation) {
+    const EARLY: std::ops::Range<i32> = 1..8;
+    const LATE: std::ops::Range<i32> = 8..16;
+    let store = StoreConfig {
+        shards: 1,
+        pin: false,
+        checkpoint_interval_ms: 1_000,
+        write_bytes: 8 << 10,
+        writes_in_flight_max: 1,
+        ..StoreConfig::new("/data")
+    };
+    let shard = Shard::open_alone(&io, store).await.expect("the store opens");
+    // Nothing is committed.
+    let config = LogConfig { flush_messages: u64::MAX, ..LogConfig::default() };
+    for partition in 0..LATE.end {
+        let id = TopicId(uuid::Uuid::from_u128(1));
+        shard.create(&name(partition), id, config.clone()).await.expect("created");
+    }
+    let batch = batch();
+    let append = |partition| {
+        shard.append(&name(partition), &batch, AppendOptions::default()).expect("appended");
+    };
+    // Whatever their creation left to be done is done.
+    io.sleep(Duration::from_millis(100)).await;
+    sim.set_faults(Faults { slow: 1_000_000, slow_time: Duration::from_secs(5), ..Faults::default() });
+    append(0);
+    io.sleep(Duration::from_nanos(1)).await;
+    sim.set_faults(Faults::default());
+    EARLY.for_each(append);
+    io.sleep(Duration::from_millis(1)).await;
+    assert!((0..EARLY.end).all(|partition| !is_written(sim, partition)), "one write at once");
+    until(&io, "a checkpoint wrote those that wait", || EARLY.clone().all(|partition| is_written(sim, partition)))
+        .await;
+    LATE.for_each(append);
+    io.sleep(Duration::from_millis(100)).await;
+    assert!((0..1).chain(LATE).all(|partition| !is_written(sim, partition)), "the first write is still under way");
+    until(&io, "the first write ended", || is_written(sim, 0)).await;
+    io.sleep(Duration::from_millis(100)).await;
+    let forgotten: Vec<i32> = LATE.filter(|partition| !is_written(sim, *partition)).collect();
+    assert!(forgotten.is_empty(), "partitions {forgotten:?} wait, and no write is under way");
+}
+
+#[test]
+fn partitions_whose_turn_comes_behind_ones_that_a_checkpoint_wrote_are_written() {
+    for seed in 0..8 {
+        let sim = machine(seed);
+        sim.run(async |io| wait_for_turns(io, &sim).await);
     }
 }

@@ -94,17 +94,29 @@ impl Shard {
                 drop(work);
                 shard.writes_in_flight.set(shard.writes_in_flight.get() - 1);
                 // Those that wait come first, so that they take turns.
-                let next = shard.writes_wanted.borrow_mut().pop_front();
-                if let Some(next) = next {
-                    next.wants_write.set(false);
-                    shard.write_behind(&next);
-                }
+                shard.write_waiting();
                 match outcome {
                     Ok(()) => shard.write_behind(&partition),
                     Err(_) if partition.is_deleted() => {}
                     Err(error) => shard.fail(error),
                 }
             });
+        }
+    }
+
+    /// Starts the segment writes of those that wait for their turn, as many as the pace allows. One may have nothing to write any more,
+    /// since a checkpoint wrote it: the turn is the next one's then, which else had to wait for a write to end where none is under way.
+    fn write_waiting(self: &Rc<Self>) {
+        // One that waits again does so behind these.
+        let waiting = self.writes_wanted.borrow().len();
+        for _ in 0..waiting {
+            let next = self.writes_wanted.borrow_mut().pop_front().expect("only this takes them out");
+            next.wants_write.set(false);
+            self.write_behind(&next);
+            if next.wants_write.get() {
+                // As many are under way as may be, and the end of each comes here again.
+                return;
+            }
         }
     }
 

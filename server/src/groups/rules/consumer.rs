@@ -125,6 +125,22 @@ fn topics_that_come_or_grow_begin_an_epoch() {
 }
 
 #[test]
+fn a_member_that_reads_nothing_yet_may_join() {
+    let mut room = Room::new();
+    let no_names = |request: &mut ConsumerGroupHeartbeatRequest| request.subscribed_topic_names = Some(Vec::new());
+    let no_regex = |request: &mut ConsumerGroupHeartbeatRequest| {
+        request.subscribed_topic_names = None;
+        request.subscribed_topic_regex = Some("".into());
+    };
+    for (member, change) in [("a", &no_names as &dyn Fn(&mut _)), ("b", &no_regex)] {
+        let joined = room.consume(member, 0, change);
+        assert_eq!((joined.error_code, given(&joined)), (ErrorCode::NONE, Some(vec![])), "{member}");
+    }
+    let some = room.consume("a", 1, |request| request.subscribed_topic_names = Some(vec!["t".into()]));
+    assert_eq!((some.error_code, given(&some)), (ErrorCode::NONE, Some(vec![0, 1])));
+}
+
+#[test]
 fn requests_that_make_no_sense_get_kafkas_codes() {
     let mut room = Room::new();
     let mut code = |epoch, change: &dyn Fn(&mut ConsumerGroupHeartbeatRequest)| {

@@ -224,9 +224,9 @@ impl ClassicGroup {
         Some(topics)
     }
 
-    /// Whether it reads a topic, as far as can be known.
+    /// Whether it reads a topic; consumers whose subscriptions cannot be read may read any.
     pub(in crate::groups) fn reads(&self, topic: &Text) -> bool {
-        self.subscribed_topics().is_some_and(|topics| topics.contains(topic))
+        self.subscribed_topics().map_or(self.is_of_consumers(), |topics| topics.contains(topic))
     }
 
     /// What a member is told of the generation.

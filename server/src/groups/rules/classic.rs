@@ -261,3 +261,19 @@ fn offsets_are_forgotten_when_nobody_has_used_them_for_the_retention_time() {
     room.expire();
     assert_eq!((room.offset("t"), room.state()), (None, "Dead"));
 }
+
+#[test]
+fn offsets_of_consumers_whose_subscriptions_cannot_be_read_are_not_deleted() {
+    for (kind, expected) in
+        [("consumer", Ok(vec![ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC])), ("other", Err(ErrorCode::NON_EMPTY_GROUP))]
+    {
+        let mut room = Room::new();
+        let ticket = room.join_as(3, |request| request.protocol_type = kind.into()).later();
+        room.pass(5_000);
+        let joined = room.joined(ticket);
+        room.sync(&joined.member_id, joined.generation_id, &[(&joined.member_id, b"A")]).now();
+        assert_eq!(room.state(), "Stable");
+        let deleted = room.turn(|groups, _, effects| groups.delete_offsets(effects, &"g".into(), &[("t".into(), 0)]));
+        assert_eq!(deleted, expected, "{kind}");
+    }
+}

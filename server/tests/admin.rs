@@ -106,9 +106,12 @@ fn every_setting_of_a_topic_is_described_with_type_documentation_and_source() {
     let keys = Some(vec![Text::from("retention.ms"), Text::from("no.such.key")]);
     let resource =
         DescribeConfigsResource { resource_type: TOPIC, resource_name: "t".into(), configuration_keys: keys };
-    let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+    let mut request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
     let configs = client.call::<DescribeConfigs>(1, &request).results.remove(0).configs;
     assert_eq!(configs.iter().map(|setting| &*setting.name).collect::<Vec<_>>(), ["retention.ms"]);
+    request.resources[0].configuration_keys = Some(Vec::new());
+    let all = client.call::<DescribeConfigs>(1, &request).results.remove(0).configs;
+    assert_eq!(all.len(), described.len(), "no keys at all are all of them, as in Kafka");
     assert!(configs[0].synonyms.is_empty(), "synonyms were not asked for");
 }
 

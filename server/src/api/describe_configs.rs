@@ -20,7 +20,9 @@ pub(super) async fn handle(call: Call, request: DescribeConfigsRequest) -> Descr
     let broker = &call.server.broker;
     let image = broker.image();
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-    let results = request.resources.into_iter().map(|resource| {
+    let results = request.resources.into_iter().map(|mut resource| {
+        // Kafka takes no keys at all for all of them.
+        resource.configuration_keys = resource.configuration_keys.filter(|keys| !keys.is_empty());
         let (error_code, error_message, configs) = match describe(broker, &image, &resource) {
             Ok(_) if resource.resource_type == BROKER_LOGGER => {
                 (ErrorCode::NONE, None, levels(resource.configuration_keys.as_deref()))

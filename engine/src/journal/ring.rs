@@ -111,6 +111,12 @@ impl Journal {
         self.in_flight() < GROUPS_IN_FLIGHT_MAX && self.placement.place(padded(bytes)).is_some()
     }
 
+    /// Whether a group may find no place before a [release](Journal::release) or growth, however little is used: the free part may lie
+    /// where the ring does not come before it has gone round, once it has grown.
+    pub fn is_full(&self) -> bool {
+        self.placement.place(padded(GROUP_BYTES_MAX)).is_none()
+    }
+
     /// Gives the group its sequence and place, and makes its bytes final. Panics where [`Journal::has_room`] was not asked.
     pub fn seal(&mut self, group: GroupWriter) -> SealedGroup {
         assert!(self.in_flight() < GROUPS_IN_FLIGHT_MAX, "{} groups are in flight", self.in_flight());

@@ -21,7 +21,7 @@ use crate::types::{BLOCK_BYTES, Offset, Position, Timestamp};
 const WRITTEN_AT_ONCE: usize = 16;
 /// Blocks that a checkpoint has on their way to segments at once.
 const WRITING_BLOCKS_MAX: usize = (2 << 20) / BLOCK_BYTES as usize;
-/// The same while groups are committed, which would have to wait for them.
+/// The same while groups are committed, which would have to wait for them, and the journal has room.
 const PACED_BLOCKS_MAX: usize = (256 << 10) / BLOCK_BYTES as usize;
 /// Partitions whose state is taken before others get their turn.
 const STATES_AT_ONCE: usize = 64;
@@ -49,12 +49,12 @@ enum Settled {
 }
 
 impl Shard {
-    /// Makes checkpoints until the shard is closed: at intervals, and when the journal is half full.
+    /// Makes checkpoints until the shard is closed: at intervals, and when the journal is half full or a group finds no place in it.
     pub(super) async fn run_checkpointer(self: Rc<Self>) {
         loop {
             let interval = Duration::from_millis(self.checkpoint_interval_ms());
             let asked = self.wait_for_checkpoint(interval).await;
-            if asked && !self.flusher.flush_wanted.replace(false) && !self.journal_is_half_used() {
+            if asked && !self.flusher.flush_wanted.replace(false) && !self.journal_wants_checkpoint() {
                 // The one that was just made has seen to it.
                 continue;
             }
@@ -158,11 +158,22 @@ impl Shard {
 
     /// Takes the states of all, has what they speak of synced, and writes them down.
     async fn record(self: &Rc<Self>, mark: JournalMark, all: &[Rc<Partition>]) -> Result<Vec<Taken>> {
+        let began = self.io.now();
         let (states, taken) = self.take_states(all).await?;
+        let took_states = self.io.now();
         self.settle(&taken).await?;
+        let settled = self.io.now();
         let checkpoint =
             Checkpoint { shard: self.id().0 as u32, generation: self.generation, mark, partitions: states };
         self.when_space(None, async || checkpoint.store(&self.io, &self.config.dir).await).await?;
+        tracing::debug!(
+            shard = self.id().0,
+            changed = taken.len(),
+            states_us = (took_states - began).as_micros() as u64,
+            segments_us = (settled - took_states).as_micros() as u64,
+            stored_us = (self.io.now() - settled).as_micros() as u64,
+            "a checkpoint was taken"
+        );
         Ok(taken)
     }
 
@@ -291,12 +302,17 @@ impl Shard {
         let next = Cell::new(0);
         let covered = Cell::new(false);
         let unsynced = RefCell::new(Vec::new());
-        let at_once = if self.commits_lately() { PACED_BLOCKS_MAX } else { WRITING_BLOCKS_MAX };
+        let paced = Cell::new(self.commits_lately());
+        let at_once = if paced.get() { PACED_BLOCKS_MAX } else { WRITING_BLOCKS_MAX };
         let writing = (tokio::sync::Semaphore::new(at_once), at_once);
         workers(WRITTEN_AT_ONCE.min(taken.len()), async || {
             loop {
                 let place = next.replace(next.get() + 1);
                 let Some(taken) = taken.get(place) else { return Ok(()) };
+                if paced.get() && self.journal_fills() {
+                    paced.set(false);
+                    writing.0.add_permits(WRITING_BLOCKS_MAX - PACED_BLOCKS_MAX);
+                }
                 match self.settle_partition(taken, &writing).await? {
                     Settled::Nothing => {}
                     Settled::Covered => covered.set(true),

@@ -203,26 +203,37 @@ impl Shard {
 
     /// Waits for a checkpoint where the journal is full; `false` where the shard failed.
     async fn journal_has_room(&self) -> bool {
+        let mut full_since = None;
         loop {
             if self.failed().is_err() {
                 return false;
             }
             let released = self.flusher.released.notified();
             let room = self.journal.borrow().has_room(GROUP_BYTES_MAX);
-            if self.journal_is_half_used() {
+            if self.journal_wants_checkpoint() {
                 self.flusher.checkpoint.notify_one();
             }
             if room {
+                if let Some(since) = full_since {
+                    self.metrics.journal_full_seconds.observe(self.io.now() - since);
+                }
                 return true;
             }
+            full_since.get_or_insert_with(|| self.io.now());
             released.await;
         }
     }
 
     /// Whether it is time to free journal.
-    pub(super) fn journal_is_half_used(&self) -> bool {
+    pub(super) fn journal_wants_checkpoint(&self) -> bool {
         let journal = self.journal.borrow();
-        journal.used_bytes() * 2 > journal.ready_bytes()
+        journal.used_bytes() * 2 > journal.ready_bytes() || journal.is_full()
+    }
+
+    /// Whether appends may soon have to wait for room in the journal, so that what frees it must not hold back.
+    pub(super) fn journal_fills(&self) -> bool {
+        let journal = self.journal.borrow();
+        journal.used_bytes() * 8 > journal.ready_bytes() * 5 || journal.is_full()
     }
 
     fn plan_group(self: &Rc<Self>) -> Option<Group> {

@@ -60,6 +60,8 @@ pub struct Metrics {
     pub groups: Counter,
     /// How long a group took from its closing to its end: the durable write, and the turn in the order of groups.
     pub group_seconds: Histogram,
+    /// How long commits waited for room in the journal, each time that there was none.
+    pub journal_full_seconds: Histogram,
     /// Bytes of segments that went through the journal.
     pub journal_bytes: Counter,
     /// Bytes of segments that went straight to their file, durably.

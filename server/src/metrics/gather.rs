@@ -31,6 +31,7 @@ families! {
     RECORDS = Counter "corelog_appended_records_total" "Records appended.";
     APPENDED = Counter "corelog_appended_bytes_total" "Bytes of record batches appended.";
     GROUP_SECONDS = Histogram "corelog_commit_group_seconds" "How long a durable write of the journal took, with the direct writes beside it.";
+    JOURNAL_FULL_SECONDS = Histogram "corelog_journal_full_seconds" "How long commits waited for a checkpoint to make room in the journal, each time that it was full.";
     JOURNAL_WRITTEN = Counter "corelog_journal_bytes_total" "Bytes of segments that became durable through the journal.";
     DIRECT = Counter "corelog_direct_bytes_total" "Bytes of segments that were written durably at once.";
     SEGMENT = Counter "corelog_segment_bytes_total" "Bytes written to segments behind the appends.";
@@ -123,6 +124,7 @@ fn store(server: &ShardServer, shard: usize, samples: &mut Samples) {
     }
     samples.add(&DIRTY_RATIO, &[("shard", &shard)], server.shard.dirty_ppm_max() as f64 / 1e6);
     samples.histogram(&GROUP_SECONDS, &[("shard", &shard)], metrics.group_seconds.get());
+    samples.histogram(&JOURNAL_FULL_SECONDS, &[("shard", &shard)], metrics.journal_full_seconds.get());
     let (tail, backlog) = server.shard.memory_bytes();
     samples.add(&TAIL_MEMORY, &[("shard", &shard)], tail);
     samples.add(&BACKLOG, &[("shard", &shard)], backlog);

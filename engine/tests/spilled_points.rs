@@ -1,5 +1,5 @@
 //! Index points that checkpoints write to a file of their own, while segments roll, are completed and are cut: nothing of that takes the
-//! store offline, and after a power cut every flushed record is found by its offset.
+//! store offline or fails its shutdown, and after a power cut every flushed record is found by its offset.
 //!
 //! A failure prints its seed: `CORELOG_SEED=n` replays it, `CORELOG_SEEDS=n` runs so many.
 
@@ -126,4 +126,35 @@ fn points_are_written_while_segments_roll_and_are_cut() {
 #[test]
 fn points_of_batches_that_a_power_cut_took_are_forgotten() {
     live(2439);
+}
+
+/// Appends a while and closes the store, while a checkpoint may be writing points; then all is there.
+async fn close_amid(io: Io) {
+    let shard = open(&io).await;
+    let known = Known::default();
+    for _ in 0..10 + io.random() % 30 {
+        for _ in 0..1 + io.random() % 30 {
+            let value = io.random();
+            let mut builder = BatchBuilder::new(Codec::None);
+            builder.push(Timestamp(1), None, Some(&value.to_le_bytes().repeat(8)), &[]);
+            shard.append(&name(), &builder.build(Offset::ZERO), AppendOptions::default()).expect("room");
+            known.sent.borrow_mut().push(value);
+        }
+        io.sleep(Duration::from_micros(io.random() % 900)).await;
+    }
+    shard.close().await.expect("the store closes");
+    let shard = open(&io).await;
+    assert_eq!(shard.offsets(&name()).expect("it is there").end.0 as usize, known.sent.borrow().len());
+    check(&shard, &known).await;
+    shard.close().await.expect("the store closes again");
+}
+
+#[test]
+fn a_store_is_closed_while_a_checkpoint_writes_points() {
+    for seed in support::seeds(8 * SEEDS) {
+        println!("CORELOG_SEED={seed}");
+        let faults = Faults { slow: 20_000, slow_time: Duration::from_millis(15), ..Faults::default() };
+        let config = SimConfig { faults, renames_tear: false, arena_bytes: 8 << 20, ..SimConfig::default() };
+        Simulation::new(seed, config).run(async |io| close_amid(io).await);
+    }
 }

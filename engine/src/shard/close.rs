@@ -94,6 +94,8 @@ impl Shard {
         }
         replacements.finish(&self.io, &self.config.dir, self.config.sync_each_max).await?;
         for Closed { partition, base, file, .. } in closed {
+            // A checkpoint that is under way may be writing them.
+            let _points = partition.points.lock().await;
             let points: PathBuf = file.path().with_extension("points");
             if self.io.file_len(&points).await?.is_some() {
                 self.io.remove_file(&points).await?;

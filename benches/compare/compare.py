@@ -5,7 +5,8 @@
 
 Each round starts Apache Kafka (KRaft, one node, its defaults but for its directory and ports) on a fresh directory, drives it with
 `corelog-bench peer`, ends it, and then does the same with corelog; so that a slow minute of the machine meets both. Every figure is the
-median over rounds, every ratio the median of the rounds' ratios, with its range. Both are measured at the same durability: topics
+median over rounds, every ratio the median of the rounds' ratios, with its range; a latency is of three samples a round, of which
+the middle one counts, since a p99.9 of a second or two is the one stall that falls into it. Both are measured at the same durability: topics
 with flush.messages=1 (corelog's default), and topics that are never flushed for an append (Kafka's default).
 
 Needs a JDK of 17 or later and Maven, which gets Kafka from the registry that it is set up for. Writes compare.json and compare.md.
@@ -29,6 +30,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PATIENCE_S = 60
+# Of a round and broker; each at half of the maximum that was found right before it.
+LATENCY_SAMPLES = 3
+LATENCY = ", at half of its maximum: "
 
 
 def free_port():
@@ -137,9 +141,8 @@ def figures(summary, broker):
         if kind == "produce" and batches:
             name += f", {batches.group()}"
         if "open loop" in row["case"]:
-            found[f"{name}, at half of its maximum: p50, ms"] = row["latency"]["p50_us"] / 1000
-            found[f"{name}, at half of its maximum: p99, ms"] = row["latency"]["p99_us"] / 1000
-            found[f"{name}, at half of its maximum: p99.9, ms"] = row["latency"]["p999_us"] / 1000
+            for quantile, key in (("p50", "p50_us"), ("p99", "p99_us"), ("p99.9", "p999_us")):
+                found[f"{name}{LATENCY}{quantile}, ms"] = row["latency"][key] / 1000
         else:
             found[f"{name}: MB/s"] = row["mb_per_s"]["median"]
             found[f"{name}: broker's CPU, µs/MB"] = row["cpu_us_per_mb"]["median"]
@@ -188,7 +191,7 @@ def main():
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     classpath = kafka_classpath(data)
-    taken, summary = {"Apache Kafka": [], "corelog": []}, None
+    taken, latencies, summary = {"Apache Kafka": [], "corelog": []}, {"Apache Kafka": [], "corelog": []}, None
     for number in range(arguments.rounds):
         for name in taken:
             work = data / "broker"
@@ -202,7 +205,12 @@ def main():
                 for _ in range(2):
                     drive(arguments.bench.resolve(), broker, arguments.seconds, work, quick=True)
                 summary = drive(arguments.bench.resolve(), broker, arguments.seconds, work)
-                taken[name].append(figures(summary, broker))
+                found = figures(summary, broker)
+                again = [figures(drive(arguments.bench.resolve(), broker, arguments.seconds, work, quick=True), broker)
+                         for _ in range(LATENCY_SAMPLES - 1)]
+                samples = {key: [one[key] for one in [found, *again]] for key in found if LATENCY in key}
+                latencies[name].append(samples)
+                taken[name].append(found | {key: statistics.median(three) for key, three in samples.items()})
             finally:
                 broker.stop()
             print(f"round {number + 1}: {name}: " + ", ".join(f"{key} {word(value)}" for key, value in taken[name][-1].items()), flush=True)
@@ -226,6 +234,7 @@ def main():
             }
             for name in names
         },
+        "latency samples, ms, by round": latencies,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "compare.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -51,6 +51,17 @@ async fn open(io: &Io) -> Rc<Shard> {
     shard
 }
 
+/// Appends up to 30 batches of a record each.
+fn append_some(io: &Io, shard: &Rc<Shard>, known: &Known) {
+    for _ in 0..1 + io.random() % 30 {
+        let value = io.random();
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(Timestamp(1), None, Some(&value.to_le_bytes().repeat(8)), &[]);
+        shard.append(&name(), &builder.build(Offset::ZERO), AppendOptions::default()).expect("room");
+        known.sent.borrow_mut().push(value);
+    }
+}
+
 async fn work(io: Io, known: Rc<Known>, cuts: bool) {
     let shard = open(&io).await;
     let end = shard.offsets(&name()).expect("it is there").end.0 as usize;
@@ -59,13 +70,7 @@ async fn work(io: Io, known: Rc<Known>, cuts: bool) {
     known.flushed.set(end);
     check(&shard, &known).await;
     loop {
-        for _ in 0..1 + io.random() % 30 {
-            let value = io.random();
-            let mut builder = BatchBuilder::new(Codec::None);
-            builder.push(Timestamp(1), None, Some(&value.to_le_bytes().repeat(8)), &[]);
-            shard.append(&name(), &builder.build(Offset::ZERO), AppendOptions::default()).expect("room");
-            known.sent.borrow_mut().push(value);
-        }
+        append_some(&io, &shard, &known);
         let end = known.sent.borrow().len();
         if io.random().is_multiple_of(2) {
             shard.flushed(&name(), Offset(end as i64)).await.expect("the store is online");
@@ -133,13 +138,7 @@ async fn close_amid(io: Io) {
     let shard = open(&io).await;
     let known = Known::default();
     for _ in 0..10 + io.random() % 30 {
-        for _ in 0..1 + io.random() % 30 {
-            let value = io.random();
-            let mut builder = BatchBuilder::new(Codec::None);
-            builder.push(Timestamp(1), None, Some(&value.to_le_bytes().repeat(8)), &[]);
-            shard.append(&name(), &builder.build(Offset::ZERO), AppendOptions::default()).expect("room");
-            known.sent.borrow_mut().push(value);
-        }
+        append_some(&io, &shard, &known);
         io.sleep(Duration::from_micros(io.random() % 900)).await;
     }
     shard.close().await.expect("the store closes");
